@@ -1,0 +1,1 @@
+//! CRC-64 as RDB files end with.

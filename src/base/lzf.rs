@@ -1,0 +1,1 @@
+//! LZF compression as RDB strings use it.

@@ -1,0 +1,10 @@
+//! Things the standard library could have had; knows nothing of Redis's keyspace.
+
+pub mod clock;
+pub mod crc;
+pub mod fs;
+pub mod glob;
+pub mod hash;
+pub mod lzf;
+pub mod num;
+pub mod rng;

@@ -1,0 +1,1 @@
+//! What argv asks for: serve, check-rdb, check-aof.

@@ -1,0 +1,1 @@
+//! The commands: one file a family, its rows, then its handlers.

@@ -1,0 +1,1 @@
+//! The settings as one table: startup, CONFIG GET, SET, REWRITE and the example file read it.

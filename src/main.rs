@@ -1,0 +1,3 @@
+//! The exit code; everything else is `cli`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The append-only file: manifest, replay, rewrite, check.

@@ -1,0 +1,4 @@
+//! What outlives the process: the journal, snapshots, the append-only file.
+
+pub mod aof;
+pub mod rdb;

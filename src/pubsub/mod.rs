@@ -1,0 +1,1 @@
+//! Channels and patterns, and who listens.

@@ -1,0 +1,1 @@
+//! The wire format: requests in, replies out; no I/O.

@@ -1,0 +1,1 @@
+//! Lua scripts: the VM of a thread and what a script may call.

@@ -1,0 +1,1 @@
+//! The process: startup, cron, shutdown, logging.

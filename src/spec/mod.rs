@@ -1,0 +1,1 @@
+//! Facts about commands (arity, flags, keys, categories); no handlers.
