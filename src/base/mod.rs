@@ -8,3 +8,4 @@ pub mod hash;
 pub mod lzf;
 pub mod num;
 pub mod rng;
+pub mod words;
