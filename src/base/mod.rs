@@ -9,3 +9,4 @@ pub mod long_double;
 pub mod lzf;
 pub mod num;
 pub mod rng;
+pub mod words;

@@ -1,0 +1,150 @@
+//! A value opened for writing: change it, then commit.
+//!
+//! `commit` is the only place that counts a change, touches watchers, notes an event, finds who
+//! waits for the key, and removes a value that became empty. A handler therefore cannot do some of
+//! these and forget the rest.
+#![allow(unsafe_code)] // The value is borrowed from the shard that `commit` changes around it.
+
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+use crate::keyspace::entry::{Entry, New, Text};
+use crate::keyspace::event::Event;
+use crate::keyspace::view::{DbView, Deadline, Place};
+use crate::value::{Value, Variant};
+
+/// A collection opened for writing. Dropped without a commit it removes an empty value; in debug
+/// builds, dropping it changed but uncommitted panics.
+#[must_use = "a value opened for writing must be committed"]
+pub struct Open<'v, 'a, 'k, T: Variant> {
+    view: &'v mut DbView<'a>,
+    key: &'k [u8],
+    place: Place,
+    value: NonNull<T>,
+    changed: bool,
+}
+
+impl<'v, 'a, 'k, T: Variant> Open<'v, 'a, 'k, T> {
+    /// Wraps a value that lies in the entry of `key`.
+    ///
+    /// Invariant: `value` points into the entry at `place`, which nothing else reaches while
+    /// `view` is borrowed here; the table is not changed before `finish`.
+    pub(super) fn new(
+        view: &'v mut DbView<'a>,
+        key: &'k [u8],
+        place: Place,
+        value: NonNull<T>,
+    ) -> Open<'v, 'a, 'k, T> {
+        Open { view, key, place, value, changed: false }
+    }
+
+    /// Counts `changes`, touches watchers, notes the event, serves who waits, removes the empty.
+    /// Nothing happens when `changes` is 0, except that an empty value goes.
+    pub fn commit(mut self, event: Event, changes: usize) {
+        self.changed = false;
+        if changes > 0 {
+            self.view.fx().dirty += changes as u64;
+            self.view.touched(self.place, self.key);
+            self.view.note(event, self.key);
+        }
+        // Removing the empty value is `drop`'s.
+    }
+}
+
+impl<T: Variant> Deref for Open<'_, '_, '_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: see `new`.
+        unsafe { self.value.as_ref() }
+    }
+}
+
+impl<T: Variant> DerefMut for Open<'_, '_, '_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.changed = true;
+        // SAFETY: see `new`, and self is borrowed exclusively.
+        unsafe { self.value.as_mut() }
+    }
+}
+
+impl<T: Variant> Drop for Open<'_, '_, '_, T> {
+    fn drop(&mut self) {
+        // SAFETY: see `new`.
+        if unsafe { self.value.as_ref() }.is_empty() {
+            self.view.remove_emptied(self.place, self.key);
+        }
+        debug_assert!(
+            !self.changed || std::thread::panicking(),
+            "a changed value was not committed"
+        );
+    }
+}
+
+/// A string opened for writing.
+#[must_use = "a value opened for writing must be committed"]
+pub struct OpenText<'v, 'a, 'k> {
+    view: &'v mut DbView<'a>,
+    key: &'k [u8],
+    existed: bool,
+}
+
+impl<'v, 'a, 'k> OpenText<'v, 'a, 'k> {
+    pub(super) fn new(view: &'v mut DbView<'a>, key: &'k [u8], existed: bool) -> Self {
+        OpenText { view, key, existed }
+    }
+
+    /// Whether the key was there.
+    pub fn existed(&self) -> bool {
+        self.existed
+    }
+
+    fn entry(&mut self) -> Option<&mut Entry> {
+        self.view.entry_raw(self.key)
+    }
+
+    /// Its bytes; `None` when the key is absent.
+    pub fn text(&mut self) -> Option<Text<'_>> {
+        self.entry().and_then(|entry| entry.text())
+    }
+
+    /// Puts a new string in place of the old one; the deadline stays.
+    pub fn write(&mut self, new: New<'_>) {
+        if let New::Int(number) = new
+            && let Some(entry) = self.entry()
+            && entry.set_int(number)
+        {
+            return;
+        }
+        self.view.put_raw(self.key, new, Deadline::Keep);
+    }
+
+    /// The bytes to be changed in place: from here on they are a buffer of their own.
+    pub fn bytes_mut(&mut self) -> &mut Vec<u8> {
+        let owned = match self.entry().map(|entry| entry.value_mut().is_some()) {
+            Some(true) => None,
+            Some(false) => self.text().map(|text| text.to_vec()),
+            None => Some(Vec::new()),
+        };
+        if let Some(bytes) = owned {
+            self.view.put_raw(self.key, New::Value(Value::Str(bytes)), Deadline::Keep);
+        }
+        match self.entry().and_then(Entry::value_mut) {
+            Some(Value::Str(bytes)) => bytes,
+            _ => unreachable!("a string was just put there, and `open_text` refused other types"),
+        }
+    }
+
+    /// Counts one change, touches watchers, notes the event.
+    pub fn commit(self, event: Event) {
+        self.commit_changes(event, 1);
+    }
+
+    /// The same for a number of changes.
+    pub fn commit_changes(self, event: Event, changes: u64) {
+        self.view.fx().dirty += changes;
+        let place = self.view.place(self.key);
+        self.view.touched(place, self.key);
+        self.view.note(event, self.key);
+    }
+}

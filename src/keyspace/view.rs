@@ -1,0 +1,634 @@
+//! The keyspace as one command sees it: a database of the shards it has locked.
+#![allow(unsafe_code)] // `live` returns a borrow on one path only, which needs a pointer today.
+
+use std::ptr::NonNull;
+
+use crate::base::clock::UnixMs;
+use crate::base::hash::hash_bytes;
+use crate::base::rng;
+use crate::ds::dict::{Dict, Keyed};
+use crate::keyspace::effects::{Access, DbKey, Effects, Env, Notice};
+use crate::keyspace::entry::{Entry, Held, New, Text};
+use crate::keyspace::event::Event;
+use crate::keyspace::lock::{Hold, shard_of};
+use crate::keyspace::open::{Open, OpenText};
+use crate::keyspace::shard::Db;
+use crate::resp::error::CmdError;
+use crate::value::{Kind, Value, Variant};
+
+/// Values with more elements than this are freed by another thread.
+const FREE_AT_ONCE_MAX: usize = 64;
+/// The counter a new key begins with under an LFU policy.
+const LFU_INITIAL: u32 = 5;
+
+/// What becomes of a key's deadline when its value is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// The key lives on without one.
+    Clear,
+    /// As before.
+    Keep,
+    /// This one.
+    At(UnixMs),
+}
+
+/// Where a key belongs: its hash, and the shard that follows from it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    hash: u64,
+    shard: usize,
+}
+
+/// See the module.
+pub struct DbView<'a> {
+    hold: &'a mut Hold,
+    env: &'a Env,
+    fx: &'a mut Effects,
+    db: u32,
+    /// A key whose hash is known already: its address, length and hash.
+    hint: (usize, usize, u64),
+}
+
+impl<'a> DbView<'a> {
+    /// The view of a command on database `db`.
+    pub fn new(hold: &'a mut Hold, env: &'a Env, fx: &'a mut Effects, db: u32) -> DbView<'a> {
+        DbView { hold, env, fx, db, hint: (0, 0, 0) }
+    }
+
+    /// Says the hash of a key in advance; the same bytes at the same address are not hashed again.
+    #[inline]
+    pub fn with_hash(mut self, key: &[u8], hash: u64) -> DbView<'a> {
+        self.hint = (key.as_ptr().addr(), key.len(), hash);
+        self
+    }
+
+    /// The number of the database.
+    pub fn index(&self) -> u32 {
+        self.db
+    }
+
+    /// The same shards, another database.
+    pub fn on_db<R>(&mut self, db: u32, with: impl FnOnce(&mut DbView<'_>) -> R) -> R {
+        let hint = self.hint;
+        with(&mut DbView { hold: self.hold, env: self.env, fx: self.fx, db, hint })
+    }
+
+    /// What is fixed while the command runs.
+    pub fn env(&self) -> &'a Env {
+        self.env
+    }
+
+    /// The account.
+    pub fn fx(&mut self) -> &mut Effects {
+        self.fx
+    }
+
+    /// The locks.
+    pub fn hold(&mut self) -> &mut Hold {
+        self.hold
+    }
+
+    #[inline]
+    pub(super) fn place(&self, key: &[u8]) -> Place {
+        let hash = if self.hint.0 == key.as_ptr().addr() && self.hint.1 == key.len() {
+            self.hint.2
+        } else {
+            hash_bytes(key)
+        };
+        Place { hash, shard: shard_of(hash) }
+    }
+
+    #[inline]
+    fn table(&mut self, place: Place) -> &mut Db {
+        self.hold.shard_mut(place.shard).db_mut(self.db)
+    }
+
+    /// The entry of a key that exists now; one past its deadline is removed.
+    #[inline]
+    fn live(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        let place = self.place(key);
+        let found = NonNull::from(self.table(place).keys.get_mut(place.hash, key)?);
+        // SAFETY: the table is not touched between the look-up and the end of this borrow, on
+        // either path, and `&mut self` keeps everyone else out.
+        let entry = unsafe { &mut *found.as_ptr() };
+        if entry.has_deadline() && self.is_past(entry.deadline()) {
+            self.expire(place, key);
+            return None;
+        }
+        Some(entry)
+    }
+
+    fn is_past(&self, deadline: Option<UnixMs>) -> bool {
+        self.env.expires && deadline.is_some_and(|deadline| deadline < self.env.now)
+    }
+
+    /// Removes a key whose deadline has passed, and leaves word of it.
+    #[cold]
+    fn expire(&mut self, place: Place, key: &[u8]) {
+        self.remove_entry(place, key);
+        self.hold.shard_mut(place.shard).touch(self.db, key);
+        self.note(Event::EXPIRED, key);
+        self.fx.expired.push(DbKey { db: self.db, key: key.into() });
+    }
+
+    /// Removes the key if its deadline has passed; says whether it did.
+    pub fn expire_if_due(&mut self, key: &[u8]) -> bool {
+        let place = self.place(key);
+        let due = self.table(place).keys.get(place.hash, key).and_then(Entry::deadline);
+        let due = self.is_past(due);
+        if due {
+            self.expire(place, key);
+        }
+        due
+    }
+
+    #[inline]
+    fn mark_access(env: &Env, entry: &mut Entry) {
+        match env.access {
+            Access::Untouched => {}
+            Access::Lru => entry.set_access(env.now.secs() as u32),
+            Access::Lfu { log_factor, decay_minutes } => {
+                let access = lfu_raised(entry.access(), env.now, log_factor, decay_minutes);
+                entry.set_access(access);
+            }
+        }
+    }
+
+    fn new_access(&self) -> u32 {
+        match self.env.access {
+            Access::Lfu { .. } => (minutes(self.env.now) & 0xffff) << 8 | LFU_INITIAL,
+            _ => self.env.now.secs() as u32,
+        }
+    }
+
+    /// The entry of a key read by a command: counts a hit or a miss and marks the access.
+    #[inline]
+    pub fn read_entry(&mut self, key: &[u8]) -> Option<&Entry> {
+        let env = self.env;
+        match self.live(key).map(NonNull::from) {
+            Some(found) => {
+                // SAFETY: as in `live`: nothing touches the table meanwhile.
+                let entry = unsafe { &mut *found.as_ptr() };
+                DbView::mark_access(env, entry);
+                self.fx.hits += 1;
+                Some(entry)
+            }
+            None => {
+                self.fx.misses += 1;
+                self.note(Event::KEY_MISS, key);
+                None
+            }
+        }
+    }
+
+    /// The entry of a key without counting or marking anything.
+    pub fn peek_entry(&mut self, key: &[u8]) -> Option<&Entry> {
+        self.live(key).map(|entry| &*entry)
+    }
+
+    /// The entry, to set its access bits.
+    pub fn peek_entry_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.live(key)
+    }
+
+    pub(super) fn entry_raw(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        let place = self.place(key);
+        self.table(place).keys.get_mut(place.hash, key)
+    }
+
+    /// A string read by a command.
+    #[inline]
+    pub fn read_text(&mut self, key: &[u8]) -> Result<Option<Text<'_>>, CmdError> {
+        match self.read_entry(key).map(Entry::held) {
+            None => Ok(None),
+            Some(Held::Text(text)) => Ok(Some(text)),
+            Some(Held::Value(_)) => Err(CmdError::WrongType),
+        }
+    }
+
+    /// A collection read by a command.
+    #[inline]
+    pub fn read<T: Variant>(&mut self, key: &[u8]) -> Result<Option<&T>, CmdError> {
+        match self.read_entry(key).map(Entry::held) {
+            None => Ok(None),
+            Some(Held::Value(value)) => T::of(value).map(Some).ok_or(CmdError::WrongType),
+            Some(Held::Text(_)) => Err(CmdError::WrongType),
+        }
+    }
+
+    /// Several keys read at once.
+    pub fn read_many(&mut self, keys: &[&[u8]]) -> Vec<Option<&Entry>> {
+        for key in keys {
+            self.read_entry(key);
+        }
+        let this = &*self;
+        keys.iter()
+            .map(|key| {
+                let place = this.place(key);
+                this.hold.shard(place.shard).db(this.db)?.keys.get(place.hash, key)
+            })
+            .collect()
+    }
+
+    /// Whether the key exists. Counts as a read.
+    pub fn exists(&mut self, key: &[u8]) -> bool {
+        self.read_entry(key).is_some()
+    }
+
+    /// Whether the key exists. Counts as nothing.
+    pub fn contains(&mut self, key: &[u8]) -> bool {
+        self.live(key).is_some()
+    }
+
+    /// The type of the key's value. Counts as nothing.
+    pub fn kind(&mut self, key: &[u8]) -> Option<Kind> {
+        self.live(key).map(|entry| entry.kind())
+    }
+
+    /// Opens a collection for writing; `None` when the key is absent.
+    pub fn open<'v, 'k, T: Variant>(
+        &'v mut self,
+        key: &'k [u8],
+    ) -> Result<Option<Open<'v, 'a, 'k, T>>, CmdError> {
+        let (env, place) = (self.env, self.place(key));
+        let Some(entry) = self.live(key) else { return Ok(None) };
+        DbView::mark_access(env, entry);
+        let value = entry.value_mut().and_then(T::of_mut).ok_or(CmdError::WrongType)?;
+        let value = NonNull::from(value);
+        Ok(Some(Open::new(self, key, place, value)))
+    }
+
+    /// Opens a collection for writing, an empty one when the key is absent.
+    pub fn open_or_create<'v, 'k, T: Variant>(
+        &'v mut self,
+        key: &'k [u8],
+    ) -> Result<Open<'v, 'a, 'k, T>, CmdError> {
+        self.open_or_make(key, |env| T::empty(&env.limits))
+    }
+
+    /// Opens a collection for writing, the one that `make` gives when the key is absent.
+    pub fn open_or_make<'v, 'k, T: Variant>(
+        &'v mut self,
+        key: &'k [u8],
+        make: impl FnOnce(&Env) -> Value,
+    ) -> Result<Open<'v, 'a, 'k, T>, CmdError> {
+        let (env, place) = (self.env, self.place(key));
+        if self.live(key).is_none() {
+            self.put_raw(key, New::Value(make(env)), Deadline::Clear);
+        }
+        let entry = self.entry_raw(key).expect("the key is live, or was put there just now");
+        DbView::mark_access(env, entry);
+        let value = entry.value_mut().and_then(T::of_mut).ok_or(CmdError::WrongType)?;
+        let value = NonNull::from(value);
+        Ok(Open::new(self, key, place, value))
+    }
+
+    /// Opens a string for writing; the key may be absent.
+    pub fn open_text<'v, 'k>(
+        &'v mut self,
+        key: &'k [u8],
+    ) -> Result<OpenText<'v, 'a, 'k>, CmdError> {
+        let env = self.env;
+        let existed = match self.live(key) {
+            None => false,
+            Some(entry) if entry.kind() != Kind::String => return Err(CmdError::WrongType),
+            Some(entry) => {
+                DbView::mark_access(env, entry);
+                true
+            }
+        };
+        Ok(OpenText::new(self, key, existed))
+    }
+
+    /// Puts a value at a key, whatever was there, as one change.
+    #[inline]
+    pub fn set(&mut self, key: &[u8], new: New<'_>, deadline: Deadline, event: Event) {
+        self.expire_if_due(key);
+        self.put_raw(key, new, deadline);
+        self.fx.dirty += 1;
+        let place = self.place(key);
+        self.touched(place, key);
+        self.note(event, key);
+    }
+
+    /// Puts a value at a key without counting it.
+    #[inline]
+    pub(super) fn put_raw(&mut self, key: &[u8], new: New<'_>, deadline: Deadline) {
+        let place = self.place(key);
+        let access = self.new_access();
+        let env = self.env;
+        let db = self.table(place);
+        if let Some(entry) = db.keys.get_mut(place.hash, key) {
+            let before = entry.has_deadline();
+            let deadline = match deadline {
+                Deadline::Clear => None,
+                Deadline::Keep => entry.deadline(),
+                Deadline::At(at) => Some(at),
+            };
+            let after = deadline.is_some();
+            let heavy = is_heavy(entry);
+            if heavy {
+                let mut next = Entry::new(key, new, deadline);
+                next.set_access(entry.access());
+                let old = std::mem::replace(entry, next);
+                db.with_deadline = db.with_deadline + usize::from(after) - usize::from(before);
+                self.fx.garbage.push(old);
+            } else {
+                entry.replace(new, deadline);
+                DbView::mark_access(env, entry);
+                db.with_deadline = db.with_deadline + usize::from(after) - usize::from(before);
+            }
+            return;
+        }
+        let deadline = match deadline {
+            Deadline::At(at) => Some(at),
+            Deadline::Clear | Deadline::Keep => None,
+        };
+        db.with_deadline += usize::from(deadline.is_some());
+        let mut entry = Entry::new(key, new, deadline);
+        entry.set_access(access);
+        db.keys.insert_new(place.hash, entry);
+        if self.db == 0 {
+            self.hold.publish_hint(place.shard);
+        }
+        self.note(Event::NEW, key);
+    }
+
+    /// Adds an entry that a file or another server gave; one of the same key is replaced.
+    pub fn insert_loaded(&mut self, entry: Entry) {
+        let place = self.place(entry.key());
+        let db = self.table(place);
+        let after = usize::from(entry.has_deadline());
+        let old = db.keys.insert(place.hash, entry);
+        let before = usize::from(old.as_ref().is_some_and(Entry::has_deadline));
+        db.with_deadline = db.with_deadline + after - before;
+        if self.db == 0 {
+            self.hold.publish_hint(place.shard);
+        }
+    }
+
+    /// Moves an entry here as one change: RENAME, MOVE, COPY, RESTORE.
+    pub fn insert_moved(&mut self, entry: Entry, event: Event) {
+        let key = entry.key().to_vec();
+        let place = self.place(&key);
+        if let Some(old) = self.remove_entry(place, &key) {
+            self.discard(old);
+        }
+        let db = self.table(place);
+        db.with_deadline += usize::from(entry.has_deadline());
+        db.keys.insert_new(place.hash, entry);
+        if self.db == 0 {
+            self.hold.publish_hint(place.shard);
+        }
+        self.note(Event::NEW, &key);
+        self.fx.dirty += 1;
+        self.touched(place, &key);
+        self.note(event, &key);
+    }
+
+    /// Takes the entry of a key out, as one change with its event; the caller keeps it.
+    pub fn take(&mut self, key: &[u8], event: Event) -> Option<Entry> {
+        self.live(key)?;
+        let place = self.place(key);
+        let entry = self.remove_entry(place, key)?;
+        self.fx.dirty += 1;
+        self.hold.shard_mut(place.shard).touch(self.db, key);
+        self.note(event, key);
+        Some(entry)
+    }
+
+    /// Deletes a key as one change; says whether it was there.
+    pub fn delete(&mut self, key: &[u8], event: Event) -> bool {
+        let taken = self.take(key, event);
+        let found = taken.is_some();
+        if let Some(entry) = taken {
+            self.discard(entry);
+        }
+        found
+    }
+
+    /// Gives memory back, by another thread if there is much of it.
+    fn discard(&mut self, entry: Entry) {
+        if is_heavy(&entry) {
+            self.fx.garbage.push(entry);
+        }
+    }
+
+    fn remove_entry(&mut self, place: Place, key: &[u8]) -> Option<Entry> {
+        let db = self.table(place);
+        let entry = db.keys.remove(place.hash, key)?;
+        db.with_deadline -= usize::from(entry.has_deadline());
+        if self.db == 0 {
+            self.hold.publish_hint(place.shard);
+        }
+        Some(entry)
+    }
+
+    pub(super) fn remove_emptied(&mut self, place: Place, key: &[u8]) {
+        self.remove_entry(place, key);
+        self.note(Event::DEL, key);
+    }
+
+    /// The key's deadline; the outer `None` when the key is absent.
+    pub fn deadline(&mut self, key: &[u8]) -> Option<Option<UnixMs>> {
+        self.live(key).map(|entry| entry.deadline())
+    }
+
+    /// Sets or removes the deadline of a key as one change; says whether the key is there.
+    pub fn set_deadline(&mut self, key: &[u8], deadline: Option<UnixMs>, event: Event) -> bool {
+        let place = self.place(key);
+        let Some(entry) = self.live(key) else { return false };
+        let before = usize::from(entry.has_deadline());
+        entry.set_deadline(deadline);
+        let db = self.table(place);
+        db.with_deadline = db.with_deadline + usize::from(deadline.is_some()) - before;
+        self.fx.dirty += 1;
+        self.hold.shard_mut(place.shard).touch(self.db, key);
+        self.note(event, key);
+        true
+    }
+
+    /// A key was changed: whoever watches it learns of it, and whoever waits for it is noted.
+    #[inline]
+    pub(super) fn touched(&mut self, place: Place, key: &[u8]) {
+        let db = self.db;
+        let shard = self.hold.shard_mut(place.shard);
+        shard.touch(db, key);
+        if !shard.waiters.is_empty() {
+            let at = DbKey { db, key: key.into() };
+            if shard.waiters.contains_key(&at) {
+                self.fx.ready.push(at);
+            }
+        }
+    }
+
+    /// Notes an event if somebody wants to hear of its class.
+    #[inline]
+    pub fn note(&mut self, event: Event, key: &[u8]) {
+        if self.env.notify.has(event.class) && self.env.notify.0 & 3 != 0 {
+            self.fx.notices.push(Notice { event, at: DbKey { db: self.db, key: key.into() } });
+        }
+    }
+
+    /// Keys of the database (the shards must all be held).
+    pub fn len(&self) -> usize {
+        self.tables().map(|(_, db)| db.keys.len()).sum()
+    }
+
+    /// Whether the database has no key.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The tables of the database, shard by shard.
+    pub fn tables(&self) -> impl Iterator<Item = (usize, &Db)> {
+        let db = self.db;
+        self.hold.shards().filter_map(move |at| Some((at, self.hold.shard(at).db(db)?)))
+    }
+
+    /// Whether an entry met while walking the tables exists now.
+    pub fn is_live(&self, entry: &Entry) -> bool {
+        !self.is_past(entry.deadline())
+    }
+
+    /// A step of SCAN over the whole database: visits the keys at `cursor`, which is a shard in the
+    /// low bits and a table's cursor above, and gives the next.
+    pub fn scan(&mut self, cursor: u64, visit: &mut dyn FnMut(&Entry)) -> u64 {
+        const SHARD_BITS: u32 = 8;
+        let mut shard = (cursor & 0xff) as usize;
+        let within = cursor >> SHARD_BITS;
+        let mut next = match self.hold.shard(shard).db(self.db) {
+            Some(db) => db.keys.scan(within, visit),
+            None => 0,
+        };
+        if next == 0 {
+            shard += 1;
+            while shard < crate::keyspace::lock::SHARDS
+                && self.hold.shard(shard).db(self.db).is_none_or(|db| db.keys.is_empty())
+            {
+                shard += 1;
+            }
+            if shard == crate::keyspace::lock::SHARDS {
+                return 0;
+            }
+            next = 0;
+        }
+        next << SHARD_BITS | shard as u64
+    }
+
+    /// A key drawn evenly from those that exist now.
+    pub fn random_key(&mut self) -> Option<Vec<u8>> {
+        // Keys past their deadline are met rarely; a database of nothing else ends the search.
+        for _ in 0..100 {
+            let mut pick = rng::below(self.len() as u64) as usize;
+            let (shard, _) = self.tables().find(|(_, db)| {
+                let len = db.keys.len();
+                let here = pick < len;
+                pick = pick.saturating_sub(if here { 0 } else { len });
+                here
+            })?;
+            let drawn = self.hold.shard(shard).db(self.db).and_then(|db| db.keys.random());
+            let key = drawn.map(|entry| entry.key().to_vec())?;
+            if !self.expire_if_due(&key) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Removes every key of the database; says how many there were.
+    pub fn flush(&mut self) -> usize {
+        let mut removed = 0;
+        let shards: Vec<usize> = self.hold.shards().collect();
+        for at in shards {
+            let db = self.db;
+            let shard = self.hold.shard_mut(at);
+            if shard.db(db).is_none() {
+                continue;
+            }
+            shard.touch_all(db, |shard, key| {
+                shard.db(db).is_some_and(|db| db.keys.get(hash_bytes(key), key).is_some())
+            });
+            let taken = shard.take_db(db);
+            removed += taken.keys.len();
+            self.fx.dropped.push(taken);
+            if db == 0 {
+                self.hold.publish_hint(at);
+            }
+        }
+        removed
+    }
+
+    /// Exchanges two databases for every client at once.
+    pub fn swap(&mut self, a: u32, b: u32) {
+        let shards: Vec<usize> = self.hold.shards().collect();
+        for at in shards {
+            let shard = self.hold.shard_mut(at);
+            let in_either = move |shard: &crate::keyspace::shard::Shard, key: &[u8]| {
+                let hash = hash_bytes(key);
+                let has = |db| shard.db(db).is_some_and(|db| db.keys.get(hash, key).is_some());
+                has(a) || has(b)
+            };
+            shard.touch_all(a, in_either);
+            shard.touch_all(b, in_either);
+            shard.swap_dbs(a, b);
+            let waited: Vec<DbKey> =
+                shard.waiters.keys().filter(|at| at.db == a || at.db == b).cloned().collect();
+            for waited in waited {
+                let hash = hash_bytes(&waited.key);
+                let here = self.hold.shard(at).db(waited.db);
+                if here.is_some_and(|db| db.keys.get(hash, &waited.key).is_some()) {
+                    self.fx.ready.push(waited);
+                }
+            }
+            self.hold.publish_hint(at);
+        }
+    }
+
+    /// The deadline of a key whatever its state, and its table's fill: for statistics.
+    pub fn deadlines(&self) -> (usize, u64) {
+        let (mut keys, mut sum, mut samples) = (0, 0u64, 0u64);
+        for (_, db) in self.tables() {
+            keys += db.with_deadline;
+            sum = sum.saturating_add(db.ttl_sample.0);
+            samples += db.ttl_sample.1;
+        }
+        (keys, sum.checked_div(samples).unwrap_or(0))
+    }
+}
+
+/// Whether freeing an entry takes long enough to leave it to another thread.
+fn is_heavy(entry: &Entry) -> bool {
+    match entry.held() {
+        Held::Text(_) => false,
+        Held::Value(value) => value.len() > FREE_AT_ONCE_MAX,
+    }
+}
+
+/// Minutes since the epoch, as LFU bits store them.
+fn minutes(now: UnixMs) -> u32 {
+    (now.0 / 60_000) as u32
+}
+
+/// The LFU counter of access bits, decayed by the minutes that have passed.
+pub fn lfu_counter(access: u32, now: UnixMs, decay_minutes: u32) -> u32 {
+    let (since, counter) = (access >> 8 & 0xffff, access & 0xff);
+    let passed = (minutes(now) & 0xffff).wrapping_sub(since) & 0xffff;
+    match decay_minutes {
+        0 => counter,
+        per => counter.saturating_sub(passed / per),
+    }
+}
+
+fn lfu_raised(access: u32, now: UnixMs, log_factor: u32, decay_minutes: u32) -> u32 {
+    let counter = lfu_counter(access, now, decay_minutes);
+    let above = f64::from(counter.saturating_sub(LFU_INITIAL));
+    let raise = counter < 255 && rng::unit() < 1.0 / (above * f64::from(log_factor) + 1.0);
+    (minutes(now) & 0xffff) << 8 | (counter + u32::from(raise))
+}
+
+/// The table of a database in a shard, for code that walks everything (snapshots, DEBUG).
+pub fn entries(hold: &Hold, db: u32) -> impl Iterator<Item = &Entry> {
+    let tables = hold.shards().filter_map(move |at| hold.shard(at).db(db));
+    tables.flat_map(|db: &Db| Dict::iter(&db.keys))
+}
