@@ -114,9 +114,11 @@ impl Disk {
     }
 
     fn run<T>(&self, verb: Verb, path: &Path, work: impl FnOnce() -> io::Result<T>) -> FsResult<T> {
-        self.allow(verb, path, 0)
-            .and_then(|_| work())
-            .map_err(|source| FsError { verb, path: path.to_owned(), source })
+        self.allow(verb, path, 0).and_then(|_| work()).map_err(|source| FsError {
+            verb,
+            path: path.to_owned(),
+            source,
+        })
     }
 
     fn open_with(&self, verb: Verb, path: &Path, options: &OpenOptions) -> FsResult<DiskFile> {

@@ -230,7 +230,8 @@ mod tests {
     #[test]
     fn compress_of_long_runs_and_far_matches_round_trips() {
         round_trip(&[b'x'; 100_000]);
-        let noise: Vec<u8> = (0..9000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let noise: Vec<u8> =
+            (0..9000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         round_trip(&[&noise[..], &noise[..]].concat());
         round_trip(&[&noise[..8192], &noise[..100]].concat());
         assert_eq!(compress(b"abc"), None);

@@ -106,7 +106,8 @@ impl Checker<'_> {
             style => {
                 say!(self, "Start checking Old-Style AOF")?;
                 let name = path.display().to_string();
-                let found = self.single(path, &name, Place::Last, matches!(style, Style::Snapshot))?;
+                let found =
+                    self.single(path, &name, Place::Last, matches!(style, Style::Snapshot))?;
                 self.conclude(found, &name, "AOF")
             }
         }
@@ -224,7 +225,7 @@ impl Checker<'_> {
         }
         let mut start = 0;
         if snapshot {
-            let Some(end) = check_stream(&file_reader(&file), Some(size), path, self.out)? else {
+            let Some(end) = check_stream(file.inner(), Some(size), path, self.out)? else {
                 return self.give_up("RDB preamble of AOF file is not sane, aborting.");
             };
             say!(self, "RDB preamble is OK, proceeding with AOF tail...")?;
@@ -356,7 +357,8 @@ impl Checker<'_> {
         let mut line = Vec::new();
         if input.line(LINE_BYTES_MAX, &mut line).is_err() {
             let path = path.display();
-            return self.give_up(&format!("Failed to read annotations from AOF {path}, aborting..."));
+            return self
+                .give_up(&format!("Failed to read annotations from AOF {path}, aborting..."));
         }
         let (Repair::ToTimestamp(limit), Some(stated)) = (self.repair, line.strip_prefix(b"#TS:"))
         else {
@@ -371,9 +373,8 @@ impl Checker<'_> {
         }
         let path = path.display();
         if offset == 0 {
-            return self.give_up(&format!(
-                "AOF {path} has nothing before timestamp {limit}, aborting..."
-            ));
+            return self
+                .give_up(&format!("AOF {path} has nothing before timestamp {limit}, aborting..."));
         }
         if place != Place::Last {
             say!(
@@ -479,6 +480,99 @@ fn words_of(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
-fn file_reader(file: &DiskFile) -> impl Read + Copy + '_ {
-    file.inner()
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn run(path: &Path, repair: Repair, answer: &str) -> (bool, String) {
+        let mut out = Vec::new();
+        let ok = check(&Disk::real(), path, repair, &mut answer.as_bytes(), &mut out).unwrap();
+        (ok, String::from_utf8(out).unwrap())
+    }
+
+    const SET: &str = "*3\r\n$3\r\nset\r\n$3\r\nfoo\r\n$5\r\nhello\r\n";
+
+    fn multi_part(parts: &[(&str, &str)]) -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut lines = String::new();
+        for (at, (kind, text)) in parts.iter().enumerate() {
+            let name = format!("appendonly.aof.{}.{kind}.aof", at + 1);
+            fs::write(dir.path().join(&name), text).unwrap();
+            lines += &format!("file {name} seq {} type {}\n", at + 1, &kind[..1]);
+        }
+        let manifest = dir.path().join("appendonly.aof.manifest");
+        fs::write(&manifest, lines).unwrap();
+        (dir, manifest)
+    }
+
+    #[test]
+    fn check_of_a_damaged_end_names_the_line_and_fix_cuts_it() {
+        let (dir, manifest) = multi_part(&[("incr", &format!("{SET}!!!"))]);
+        let (ok, said) = run(&manifest, Repair::None, "");
+        assert!(!ok);
+        assert!(said.contains("ok_up_to_line=8") && said.contains("not valid"), "{said}");
+        let (ok, said) = run(&manifest, Repair::Fix, "n\n");
+        assert!(!ok && said.ends_with("Continue? [y/N]: Aborting...\n"), "{said}");
+        let (ok, said) = run(&manifest, Repair::Fix, "y\n");
+        assert!(ok && said.contains("Successfully truncated AOF"), "{said}");
+        let fixed = fs::read_to_string(dir.path().join("appendonly.aof.1.incr.aof")).unwrap();
+        assert_eq!(fixed, SET);
+    }
+
+    #[test]
+    fn check_cuts_only_the_last_file() {
+        let (_dir, manifest) = multi_part(&[("base", &format!("{SET}!!!")), ("incr", SET)]);
+        let (ok, said) = run(&manifest, Repair::Fix, "y\n");
+        assert!(!ok && said.contains("because it is not the last file"), "{said}");
+    }
+
+    #[test]
+    fn check_of_whole_files_says_valid() {
+        let (dir, manifest) = multi_part(&[("base", SET), ("incr", SET), ("incr", "")]);
+        let (ok, said) = run(&manifest, Repair::None, "");
+        assert!(ok);
+        for wanted in [
+            "Start checking Multi Part AOF\n",
+            "Start to check BASE AOF (RESP format).\n",
+            "BASE AOF appendonly.aof.1.base.aof is valid\n",
+            "Start to check INCR files.\n",
+            "INCR AOF appendonly.aof.2.incr.aof is valid\n",
+            "INCR AOF appendonly.aof.3.incr.aof is empty\n",
+            "All AOF files and manifest are valid\n",
+        ] {
+            assert!(said.contains(wanted), "{wanted:?} in {said}");
+        }
+        let (ok, said) = run(&dir.path().join("appendonly.aof.1.base.aof"), Repair::None, "");
+        assert!(ok && said.contains("Start checking Old-Style AOF\nAOF analyzed: "), "{said}");
+        fs::write(&manifest, "file x\n").unwrap();
+        let (ok, said) = run(&manifest, Repair::None, "");
+        assert!(!ok && said.contains("Invalid AOF manifest file format"), "{said}");
+    }
+
+    #[test]
+    fn truncate_to_timestamp_cuts_before_the_first_later_annotation() {
+        let text = format!("#TS:10\r\n{SET}#TS:20\r\n{SET}#TS:30\r\n{SET}");
+        let (dir, manifest) = multi_part(&[("incr", &text)]);
+        let file = dir.path().join("appendonly.aof.1.incr.aof");
+        let (ok, said) = run(&manifest, Repair::ToTimestamp(30), "");
+        assert!(ok && said.contains("Truncate nothing"), "{said}");
+        let (ok, said) = run(&manifest, Repair::ToTimestamp(20), "");
+        assert!(ok && said.contains("Successfully truncated AOF"), "{said}");
+        assert_eq!(fs::read(&file).unwrap().len(), 2 * (SET.len() + 8));
+        let (ok, said) = run(&manifest, Repair::ToTimestamp(9), "");
+        assert!(!ok && said.contains("aborting"), "{said}");
+        let (_dir, manifest) = multi_part(&[("base", &text), ("incr", SET)]);
+        let (ok, said) = run(&manifest, Repair::ToTimestamp(20), "");
+        assert!(!ok && said.contains("because it is not the last file"), "{said}");
+    }
+
+    #[test]
+    fn check_of_an_open_transaction_is_valid_up_to_its_multi() {
+        let (_dir, manifest) = multi_part(&[("incr", &format!("{SET}*1\r\n$5\r\nmulti\r\n{SET}"))]);
+        let (ok, said) = run(&manifest, Repair::None, "");
+        assert!(!ok && said.contains("Reached EOF before reading EXEC for MULTI"), "{said}");
+        assert!(said.contains(&format!("ok_up_to={},", SET.len())), "{said}");
+    }
 }

@@ -251,7 +251,8 @@ mod tests {
     fn run(file: &[u8]) -> (Vec<(String, Framing)>, Outcome) {
         let mut seen = Vec::new();
         let mut user = |entry: Entry| {
-            let words: Vec<_> = entry.argv.iter().map(|word| String::from_utf8_lossy(word)).collect();
+            let words: Vec<_> =
+                entry.argv.iter().map(|word| String::from_utf8_lossy(word)).collect();
             seen.push((words.join(" "), entry.framing));
             ControlFlow::Continue(())
         };

@@ -127,7 +127,8 @@ impl Checker<'_> {
         self.current = Some((name, record.code));
         self.counts.keys += 1;
         let end = record.offset + record.payload.len() as u64;
-        let decoded = decode(record.code, dialect, &record.payload, &Limits::default(), Depth::Deep);
+        let decoded =
+            decode(record.code, dialect, &record.payload, &Limits::default(), Depth::Deep);
         let broken = match decoded {
             Ok(_) | Err(DecodeError::Empty | DecodeError::Unsupported(_)) => None,
             Err(error) => Some(error.to_string()),

@@ -195,9 +195,7 @@ pub fn type_name(code: u8) -> &'static str {
 /// The nine letters that a module's type number spells.
 pub fn module_name(id: u64) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    (0..9)
-        .map(|at| char::from(LETTERS[(id >> (58 - at * 6) & 63) as usize]))
-        .collect()
+    (0..9).map(|at| char::from(LETTERS[(id >> (58 - at * 6) & 63) as usize])).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod check;
 pub mod decode;
 pub mod dump;
 pub mod format;
+pub mod packs;
 pub mod reader;
 pub mod skim;
 pub mod slice;

@@ -7,11 +7,7 @@ use super::reader::RdbError;
 use super::source::Source;
 
 /// Passes over the value of type `code`.
-pub fn skim<R: Read>(
-    source: &mut Source<R>,
-    code: u8,
-    dialect: Dialect,
-) -> Result<(), RdbError> {
+pub fn skim<R: Read>(source: &mut Source<R>, code: u8, dialect: Dialect) -> Result<(), RdbError> {
     if dialect == Dialect::Valkey && code == typecode::VALKEY_HASH_2 {
         return repeat(source, |source| {
             source.skip_string()?;
@@ -68,9 +64,7 @@ pub fn skim<R: Read>(
             source.length()?;
             skim_module(source)
         }
-        typecode::MODULE_PRE_GA => {
-            Err(source.corrupt("Pre-release module format not supported"))
-        }
+        typecode::MODULE_PRE_GA => Err(source.corrupt("Pre-release module format not supported")),
         other => Err(source.corrupt(format!("Unknown RDB encoding type {other}"))),
     }
 }

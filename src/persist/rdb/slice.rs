@@ -85,8 +85,9 @@ impl<'a> Slice<'a> {
                 let (packed, len) = (self.length()?, self.length()?);
                 let packed = self.bytes(packed)?;
                 let len = usize::try_from(len).unwrap_or(usize::MAX);
-                let bytes = lzf::decompress(packed, len)
-                    .map_err(|error| Malformed(format!("Invalid LZF compressed string: {error}")))?;
+                let bytes = lzf::decompress(packed, len).map_err(|error| {
+                    Malformed(format!("Invalid LZF compressed string: {error}"))
+                })?;
                 return Ok(Cow::Owned(bytes));
             }
             Length::Encoded(other) => {

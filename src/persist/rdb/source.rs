@@ -225,9 +225,9 @@ impl<R: Read> Source<R> {
                 length::BYTES_4 => u64::from(u32::from_be_bytes(self.array()?)),
                 length::BYTES_8 => u64::from_be_bytes(self.array()?),
                 other => {
-                    return Err(self.corrupt(format!(
-                        "Unknown length encoding {other} in rdbLoadLen()"
-                    )));
+                    return Err(
+                        self.corrupt(format!("Unknown length encoding {other} in rdbLoadLen()"))
+                    );
                 }
             },
         }))
@@ -261,8 +261,9 @@ impl<R: Read> Source<R> {
                 let len = self.length()?;
                 let bytes = self.bytes(packed)?;
                 let len = usize::try_from(len).unwrap_or(usize::MAX);
-                crate::base::lzf::decompress(&bytes, len)
-                    .map_err(|error| self.corrupt(format!("Invalid LZF compressed string: {error}")))
+                crate::base::lzf::decompress(&bytes, len).map_err(|error| {
+                    self.corrupt(format!("Invalid LZF compressed string: {error}"))
+                })
             }
             Length::Encoded(other) => {
                 Err(self.corrupt(format!("Unknown RDB string encoding type {other}")))

@@ -98,13 +98,19 @@ fn string(len: usize, rest: &[u8]) -> Option<(Item<'_>, &[u8])> {
 
 fn integer(encoding: u8, rest: &[u8]) -> Option<(Item<'_>, &[u8])> {
     let (value, after) = match encoding {
-        0xc0 => rest.split_first_chunk().map(|(b, after)| (i64::from(i16::from_le_bytes(*b)), after)),
-        0xd0 => rest.split_first_chunk().map(|(b, after)| (i64::from(i32::from_le_bytes(*b)), after)),
+        0xc0 => {
+            rest.split_first_chunk().map(|(b, after)| (i64::from(i16::from_le_bytes(*b)), after))
+        }
+        0xd0 => {
+            rest.split_first_chunk().map(|(b, after)| (i64::from(i32::from_le_bytes(*b)), after))
+        }
         0xe0 => rest.split_first_chunk().map(|(b, after)| (i64::from_le_bytes(*b), after)),
-        0xf0 => rest.split_first_chunk::<3>().map(|([a, b, c], after)| {
-            (i64::from(i32::from_le_bytes([0, *a, *b, *c]) >> 8), after)
-        }),
-        0xfe => rest.split_first_chunk().map(|(b, after)| (i64::from(i8::from_le_bytes(*b)), after)),
+        0xf0 => rest
+            .split_first_chunk::<3>()
+            .map(|([a, b, c], after)| (i64::from(i32::from_le_bytes([0, *a, *b, *c]) >> 8), after)),
+        0xfe => {
+            rest.split_first_chunk().map(|(b, after)| (i64::from(i8::from_le_bytes(*b)), after))
+        }
         0xf1..=0xfd => Some((i64::from(encoding & 15) - 1, rest)),
         _ => None,
     }?;
