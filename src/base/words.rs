@@ -90,7 +90,10 @@ mod tests {
     fn words_are_split_unquoted_and_unescaped() {
         let words = |line: &str| split_words(line.as_bytes());
         assert_eq!(words("  set a  b "), Some(vec![b"set".into(), b"a".into(), b"b".into()]));
-        assert_eq!(words(r#""a\x41\n" 'it\'s' """#), Some(vec![b"aA\n".into(), b"it's".into(), vec![]]));
+        assert_eq!(
+            words(r#""a\x41\n" 'it\'s' """#),
+            Some(vec![b"aA\n".into(), b"it's".into(), vec![]])
+        );
         assert_eq!(words(r#"a"b"c"#), None);
         assert_eq!(words("\"open"), None);
     }

@@ -112,8 +112,9 @@ impl<'a> Args<'a> {
     }
 
     /// The words left, without taking them.
-    pub fn remaining(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + DoubleEndedIterator + Clone
-    {
+    pub fn remaining(
+        &self,
+    ) -> impl ExactSizeIterator<Item = &'a [u8]> + DoubleEndedIterator + Clone {
         let this = *self;
         (self.at.min(self.spans.len())..self.spans.len()).map(move |index| this.word(index))
     }

@@ -284,7 +284,11 @@ mod tests {
 
     const OPEN: Allowed = Allowed { bulk_bytes_max: 512 << 20, authenticated: true };
 
-    fn parse_in_pieces(bytes: &[u8], piece: usize, allowed: Allowed) -> (Vec<Vec<Vec<u8>>>, String) {
+    fn parse_in_pieces(
+        bytes: &[u8],
+        piece: usize,
+        allowed: Allowed,
+    ) -> (Vec<Vec<Vec<u8>>>, String) {
         let (mut parser, mut buffer, mut requests) = (Parser::default(), Vec::new(), Vec::new());
         for piece in bytes.chunks(piece) {
             buffer.extend_from_slice(piece);
@@ -325,7 +329,9 @@ mod tests {
         }
         let closed = Allowed { authenticated: false, ..OPEN };
         assert!(parse_in_pieces(b"*11\r\n", 9, closed).1.contains("unauthenticated multibulk"));
-        assert!(parse_in_pieces(b"*1\r\n$16385\r\n", 99, closed).1.contains("unauthenticated bulk"));
+        assert!(
+            parse_in_pieces(b"*1\r\n$16385\r\n", 99, closed).1.contains("unauthenticated bulk")
+        );
         assert!(parse_in_pieces(&[b'a'; 70_000], 1000, OPEN).1.contains("too big inline request"));
     }
 }

@@ -1,1 +1,7 @@
-//! The append-only file: manifest, replay, rewrite, check.
+//! The append-only file as Redis 7 keeps it: a manifest, a base, increments.
+
+pub mod check;
+pub mod input;
+pub mod manifest;
+pub mod replay;
+pub mod rewrite;

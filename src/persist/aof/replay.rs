@@ -1,0 +1,333 @@
+//! Reading an append-only file back as a stream of commands.
+//!
+//! What is valid ends behind a whole command that is not inside a MULTI: a transaction counts
+//! from its EXEC on, or not at all.
+
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+
+use super::input::Input;
+
+/// The longest line of a header of a command or an argument.
+const HEADER_BYTES_MAX: usize = 1024;
+/// The largest argument; also the greatest value of `proto-max-bulk-len` that makes sense.
+const ARGUMENT_BYTES_MAX: u64 = i64::MAX as u64 / 2;
+
+/// A command of the file.
+#[derive(Debug)]
+pub struct Entry {
+    /// The command and its arguments; never empty.
+    pub argv: Vec<Vec<u8>>,
+    /// Where it begins.
+    pub offset: u64,
+    /// Where the next one begins.
+    pub end: u64,
+    /// Its place in a transaction.
+    pub framing: Framing,
+}
+
+/// The place of a command in a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Outside of any.
+    Alone,
+    /// The MULTI itself.
+    Multi,
+    /// Between MULTI and EXEC: to be executed when EXEC comes.
+    Queued,
+    /// The EXEC itself.
+    Exec,
+}
+
+/// How reading ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// At the end of the file.
+    Ok {
+        /// The size of the file.
+        size: u64,
+        /// Commands handed out, MULTI and EXEC included.
+        commands: u64,
+    },
+    /// The file ends inside a command or a transaction. Cut here, it is whole.
+    Truncated {
+        /// Where the last whole command or transaction ends.
+        valid_up_to: u64,
+        /// Whether it is an EXEC that is missing.
+        in_multi: bool,
+    },
+    /// What is at this offset is no command.
+    Bad {
+        /// Where.
+        offset: u64,
+        /// Where the last whole command or transaction ends.
+        valid_up_to: u64,
+        /// What is wrong, in a sentence.
+        what: String,
+    },
+    /// The callback wanted no more, after the command that begins here.
+    Stopped {
+        /// Where.
+        offset: u64,
+    },
+}
+
+/// Seconds since the epoch as an annotation `#TS:` states them.
+pub type AnnotatedSecs = i64;
+
+/// What reading tells its user.
+pub trait Replay {
+    /// A command.
+    fn command(&mut self, entry: Entry) -> ControlFlow<()>;
+
+    /// The time at which the following commands were written.
+    fn timestamp(&mut self, secs: AnnotatedSecs, offset: u64) {
+        let _ = (secs, offset);
+    }
+}
+
+impl<F: FnMut(Entry) -> ControlFlow<()>> Replay for F {
+    fn command(&mut self, entry: Entry) -> ControlFlow<()> {
+        self(entry)
+    }
+}
+
+/// Reads commands from `file`, which is at `offset`, to its end.
+pub fn replay<R: Read>(file: R, offset: u64, user: &mut impl Replay) -> io::Result<Outcome> {
+    let mut input = Input::new(file, offset);
+    let mut line = Vec::new();
+    let mut valid_up_to = offset;
+    let mut commands = 0;
+    let mut in_multi = false;
+    loop {
+        let at = input.offset();
+        match input.peek()? {
+            None if in_multi => return Ok(Outcome::Truncated { valid_up_to, in_multi }),
+            None => return Ok(Outcome::Ok { size: at, commands }),
+            Some(b'#') => {
+                if !annotation(&mut input, &mut line, user)? {
+                    return Ok(Outcome::Truncated { valid_up_to, in_multi });
+                }
+                if !in_multi {
+                    valid_up_to = input.offset();
+                }
+                continue;
+            }
+            Some(_) => {}
+        }
+        let argv = match read_command(&mut input, &mut line)? {
+            Parsed::Whole(argv) => argv,
+            Parsed::Short => return Ok(Outcome::Truncated { valid_up_to, in_multi }),
+            Parsed::Bad { offset, what } => return Ok(Outcome::Bad { offset, valid_up_to, what }),
+        };
+        let framing = match framing_of(&argv, in_multi) {
+            Ok(framing) => framing,
+            Err(what) => return Ok(Outcome::Bad { offset: at, valid_up_to, what }),
+        };
+        in_multi = matches!(framing, Framing::Multi | Framing::Queued);
+        let end = input.offset();
+        if !in_multi {
+            valid_up_to = end;
+        }
+        commands += 1;
+        if user.command(Entry { argv, offset: at, end, framing }).is_break() {
+            return Ok(Outcome::Stopped { offset: at });
+        }
+    }
+}
+
+fn framing_of(argv: &[Vec<u8>], in_multi: bool) -> Result<Framing, String> {
+    let name = argv.first().map(Vec::as_slice).unwrap_or_default();
+    if name.eq_ignore_ascii_case(b"multi") {
+        if in_multi { Err("MULTI inside MULTI".to_owned()) } else { Ok(Framing::Multi) }
+    } else if name.eq_ignore_ascii_case(b"exec") {
+        if in_multi { Ok(Framing::Exec) } else { Err("EXEC without MULTI".to_owned()) }
+    } else if in_multi {
+        Ok(Framing::Queued)
+    } else {
+        Ok(Framing::Alone)
+    }
+}
+
+/// Passes an annotation; false if the file ends in it.
+fn annotation<R: Read>(
+    input: &mut Input<R>,
+    line: &mut Vec<u8>,
+    user: &mut impl Replay,
+) -> io::Result<bool> {
+    let at = input.offset();
+    input.line(HEADER_BYTES_MAX, line)?;
+    if !line.ends_with(b"\n") {
+        return input.skip_line();
+    }
+    let secs = line.strip_prefix(b"#TS:").map(<[u8]>::trim_ascii).and_then(number);
+    if let Some(secs) = secs {
+        user.timestamp(secs, at);
+    }
+    Ok(true)
+}
+
+enum Parsed {
+    Whole(Vec<Vec<u8>>),
+    Short,
+    Bad { offset: u64, what: String },
+}
+
+fn read_command<R: Read>(input: &mut Input<R>, line: &mut Vec<u8>) -> io::Result<Parsed> {
+    let count = match header(input, line, b'*')? {
+        Header::Number(count) if count >= 1 => count,
+        Header::Number(_) => return Ok(bad(input, line, "a command without a word")),
+        Header::Short => return Ok(Parsed::Short),
+        Header::Bad(what) => return Ok(bad(input, line, what)),
+    };
+    let mut argv = Vec::new();
+    for _ in 0..count {
+        let len = match header(input, line, b'$')? {
+            Header::Number(len) => u64::try_from(len).ok().filter(|len| *len < ARGUMENT_BYTES_MAX),
+            Header::Short => return Ok(Parsed::Short),
+            Header::Bad(what) => return Ok(bad(input, line, what)),
+        };
+        let Some(len) = len else { return Ok(bad(input, line, "an argument of no valid length")) };
+        let mut bytes = input.bytes(len + 2)?;
+        if bytes.len() as u64 != len + 2 {
+            return Ok(Parsed::Short);
+        }
+        if !bytes.ends_with(b"\r\n") {
+            let what = "an argument longer than its length".to_owned();
+            return Ok(Parsed::Bad { offset: input.offset() - 2, what });
+        }
+        bytes.truncate(bytes.len() - 2);
+        argv.push(bytes);
+    }
+    Ok(Parsed::Whole(argv))
+}
+
+fn bad<R: Read>(input: &Input<R>, line: &[u8], what: &str) -> Parsed {
+    Parsed::Bad { offset: input.offset() - line.len() as u64, what: what.to_owned() }
+}
+
+enum Header {
+    Number(i64),
+    Short,
+    Bad(&'static str),
+}
+
+/// A line that begins with `prefix` and states a number.
+fn header<R: Read>(input: &mut Input<R>, line: &mut Vec<u8>, prefix: u8) -> io::Result<Header> {
+    input.line(HEADER_BYTES_MAX, line)?;
+    let Some((&first, rest)) = line.split_first() else { return Ok(Header::Short) };
+    if first != prefix {
+        return Ok(Header::Bad(match prefix {
+            b'*' => "no command, which would begin with '*'",
+            _ => "no argument, which would begin with '$'",
+        }));
+    }
+    let Some(digits) = rest.strip_suffix(b"\n") else {
+        let cut = line.len() < HEADER_BYTES_MAX;
+        return Ok(if cut { Header::Short } else { Header::Bad("a number that does not end") });
+    };
+    let digits = digits.strip_suffix(b"\r").unwrap_or(digits);
+    Ok(number(digits).map_or(Header::Bad("a length that is no number"), Header::Number))
+}
+
+fn number(digits: &[u8]) -> Option<i64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encode(words: &[&str]) -> Vec<u8> {
+        let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+        }
+        bytes
+    }
+
+    fn run(file: &[u8]) -> (Vec<(String, Framing)>, Outcome) {
+        let mut seen = Vec::new();
+        let mut user = |entry: Entry| {
+            let words: Vec<_> =
+                entry.argv.iter().map(|word| String::from_utf8_lossy(word)).collect();
+            seen.push((words.join(" "), entry.framing));
+            ControlFlow::Continue(())
+        };
+        let outcome = replay(file, 0, &mut user).unwrap();
+        (seen, outcome)
+    }
+
+    fn transaction() -> Vec<u8> {
+        [
+            b"#TS:1628217470\r\n".to_vec(),
+            encode(&["SET", "a", "1"]),
+            encode(&["multi"]),
+            encode(&["INCR", "a"]),
+            encode(&["EXEC"]),
+            b"# a note\r\n".to_vec(),
+            encode(&["SET", "b", ""]),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn replay_hands_out_commands_with_their_framing() {
+        let (seen, outcome) = run(&transaction());
+        let framings: Vec<_> = seen.iter().map(|(_, framing)| *framing).collect();
+        use Framing::{Alone, Exec, Multi, Queued};
+        assert_eq!(framings, [Alone, Multi, Queued, Exec, Alone]);
+        assert_eq!(seen[2].0, "INCR a");
+        assert!(matches!(outcome, Outcome::Ok { commands: 5, .. }));
+    }
+
+    #[test]
+    fn replay_of_every_truncation_is_valid_up_to_a_whole_command() {
+        let whole = transaction();
+        for cut in 0..whole.len() {
+            match run(&whole[..cut]).1 {
+                Outcome::Ok { size, .. } => assert_eq!(size, cut as u64),
+                Outcome::Truncated { valid_up_to, .. } => {
+                    let kept = &whole[..valid_up_to as usize];
+                    assert!(matches!(run(kept).1, Outcome::Ok { .. }), "cut at {cut}");
+                }
+                other => panic!("cut at {cut}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn replay_stops_at_what_is_no_command() {
+        let good = encode(&["SET", "a", "1"]);
+        for (tail, at) in [
+            ("!!!", 0),
+            ("\0\0\0\0", 0),
+            ("*0\r\n", 0),
+            ("*-1\r\n", 0),
+            ("*x\r\n", 0),
+            ("*1\r\n+PING\r\n", 4),
+            ("*1\r\n$-1\r\n", 4),
+            ("*1\r\n$3\r\nPINGPONG\r\n", 11),
+            ("*1\r\n$4\r\nEXEC\r\n", 0),
+        ] {
+            let start = good.len() as u64;
+            match run(&[&good, tail.as_bytes()].concat()).1 {
+                Outcome::Bad { offset, valid_up_to, .. } => {
+                    assert_eq!((offset, valid_up_to), (start + at, start), "{tail:?}");
+                }
+                other => panic!("{tail:?}: {other:?}"),
+            }
+        }
+        let huge = b"*2000000000\r\n$9000000000\r\nabc";
+        assert!(matches!(run(huge).1, Outcome::Truncated { valid_up_to: 0, .. }));
+    }
+
+    proptest! {
+        #[test]
+        fn replay_of_anything_never_panics(file in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = run(&file);
+        }
+    }
+}

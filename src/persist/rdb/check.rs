@@ -1,0 +1,168 @@
+//! `redis-check-rdb`: reads a whole snapshot, decodes every value with full validation, and says
+//! where it breaks. The wording is that of Redis's tool, since scripts look for it.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use super::decode::{DecodeError, Depth, decode};
+use super::format::{Dialect, type_name};
+use super::reader::{Checksum, Doing, Event, KeyRecord, RdbError, Reader, Verify};
+use crate::base::clock::UnixMs;
+use crate::base::fs::Disk;
+use crate::value::limits::Limits;
+
+/// Checks the file at `path`; true if the tool should exit with success.
+pub fn check(disk: &Disk, path: &Path, out: &mut dyn Write) -> io::Result<bool> {
+    let file = match disk.open(path) {
+        Ok(file) => file,
+        Err(error) => {
+            writeln!(out, "Cannot open file {}: {}", path.display(), error.source)?;
+            return Ok(false);
+        }
+    };
+    let total = file.size().ok();
+    Ok(check_stream(file, total, path, out)?.is_some())
+}
+
+/// Checks a snapshot at the beginning of `stream`; where it ends, if it is sane.
+pub fn check_stream(
+    stream: impl Read,
+    total: Option<u64>,
+    path: &Path,
+    out: &mut dyn Write,
+) -> io::Result<Option<u64>> {
+    writeln!(out, "[offset 0] Checking RDB file {}", path.display())?;
+    let mut checker = Checker { out, counts: Counts::default(), current: None };
+    let mut reader = match Reader::open(stream, total, Verify::Checksum) {
+        Ok(reader) => reader,
+        Err(error) => {
+            checker.failed(&error, error.offset().unwrap_or(9), Doing::Start)?;
+            return Ok(None);
+        }
+    };
+    loop {
+        match checker.step(&mut reader)? {
+            Step::Further => {}
+            Step::Broken => return Ok(None),
+            Step::End => {
+                let offset = reader.offset();
+                writeln!(checker.out, "[offset {offset}] \\o/ RDB looks OK! \\o/")?;
+                checker.counts.show(checker.out)?;
+                return Ok(Some(offset));
+            }
+        }
+    }
+}
+
+enum Step {
+    Further,
+    End,
+    Broken,
+}
+
+#[derive(Default)]
+struct Counts {
+    keys: u64,
+    expires: u64,
+    already_expired: u64,
+    subexpires: u64,
+}
+
+impl Counts {
+    fn show(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "[info] {} keys read", self.keys)?;
+        writeln!(out, "[info] {} expires", self.expires)?;
+        writeln!(out, "[info] {} already expired", self.already_expired)?;
+        writeln!(out, "[info] {} subexpires", self.subexpires)
+    }
+}
+
+struct Checker<'a> {
+    out: &'a mut dyn Write,
+    counts: Counts,
+    /// The key being looked at and the type of its value.
+    current: Option<(String, u8)>,
+}
+
+impl Checker<'_> {
+    fn step<R: Read>(&mut self, reader: &mut Reader<R>) -> io::Result<Step> {
+        let event = match reader.next_event() {
+            Ok(event) => event,
+            Err(error) => {
+                let offset = error.offset().unwrap_or(reader.offset());
+                self.failed(&error, offset, reader.doing())?;
+                return Ok(Step::Broken);
+            }
+        };
+        let offset = reader.offset();
+        match event {
+            Event::SelectDb(db) => writeln!(self.out, "[offset {offset}] Selecting DB ID {db}")?,
+            Event::Aux { key, value } => {
+                let (key, value) = (String::from_utf8_lossy(&key), String::from_utf8_lossy(&value));
+                writeln!(self.out, "[offset {offset}] AUX FIELD {key} = '{value}'")?;
+            }
+            Event::ModuleAux { name } => {
+                writeln!(self.out, "[offset {offset}] MODULE AUX for: {name}")?;
+            }
+            Event::Key(record) => return self.key(record, reader.dialect()),
+            Event::End(sum) => {
+                match sum {
+                    Checksum::Ok => writeln!(self.out, "[offset {offset}] Checksum OK")?,
+                    Checksum::Disabled => writeln!(
+                        self.out,
+                        "[offset {offset}] RDB file was saved with checksum disabled: no check \
+                         performed."
+                    )?,
+                    Checksum::Absent | Checksum::Ignored => {}
+                }
+                return Ok(Step::End);
+            }
+            Event::ResizeDb { .. } | Event::SlotInfo { .. } | Event::Function(_) => {}
+        }
+        Ok(Step::Further)
+    }
+
+    fn key(&mut self, record: KeyRecord, dialect: Dialect) -> io::Result<Step> {
+        let name = String::from_utf8_lossy(&record.key).into_owned();
+        self.current = Some((name, record.code));
+        self.counts.keys += 1;
+        let end = record.offset + record.payload.len() as u64;
+        let decoded =
+            decode(record.code, dialect, &record.payload, &Limits::default(), Depth::Deep);
+        let broken = match decoded {
+            Ok(_) | Err(DecodeError::Empty | DecodeError::Unsupported(_)) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(text) = broken {
+            self.report(&text, end, Doing::ReadValue)?;
+            return Ok(Step::Broken);
+        }
+        if let Some(deadline) = record.deadline {
+            self.counts.expires += 1;
+            self.counts.already_expired += u64::from(deadline < UnixMs::now());
+        }
+        self.current = None;
+        Ok(Step::Further)
+    }
+
+    fn failed(&mut self, error: &RdbError, offset: u64, doing: Doing) -> io::Result<()> {
+        let text = match error {
+            RdbError::Truncated { .. } => "Unexpected EOF reading RDB file".to_owned(),
+            RdbError::Corrupt { what, .. } | RdbError::Header { what } => what.clone(),
+            RdbError::Checksum { .. } => "RDB CRC error".to_owned(),
+            RdbError::Io { source, .. } => format!("Error reading RDB file: {source}"),
+        };
+        self.report(&text, offset, doing)
+    }
+
+    fn report(&mut self, text: &str, offset: u64, doing: Doing) -> io::Result<()> {
+        writeln!(self.out, "--- RDB ERROR DETECTED ---")?;
+        writeln!(self.out, "[offset {offset}] {text}")?;
+        writeln!(self.out, "[additional info] While doing: {doing}")?;
+        if let Some((key, code)) = &self.current {
+            writeln!(self.out, "[additional info] Reading key '{key}'")?;
+            writeln!(self.out, "[additional info] Reading type {code} ({})", type_name(*code))?;
+        }
+        self.counts.show(self.out)
+    }
+}

@@ -1,0 +1,382 @@
+//! Reading a snapshot: a stream of events, each key with the bytes of its value still encoded, so
+//! that other threads can decode them.
+
+use std::fmt;
+use std::io::{self, Read};
+
+use super::format::{
+    self, Dialect, HEADER_BYTES, SIGNATURE, SIGNATURE_VALKEY, VERSION_CHECKSUM, VERSION_MAX,
+    VERSION_VALKEY, module, opcode,
+};
+use super::skim::{skim, skim_module};
+use super::source::{Rest, Source};
+use crate::base::clock::UnixMs;
+
+/// What the reader was about when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// The header.
+    Start,
+    /// The byte that says what comes next.
+    ReadType,
+    /// A deadline.
+    ReadExpire,
+    /// A key's name.
+    ReadKey,
+    /// A key's value.
+    ReadValue,
+    /// The checksum.
+    CheckSum,
+    /// The number or the size of a database.
+    ReadLen,
+    /// A string about the file.
+    ReadAux,
+    /// A module's data outside the keyspace.
+    ReadModuleAux,
+    /// A function library.
+    ReadFunctions,
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Doing::Start => "start",
+            Doing::ReadType => "read-type",
+            Doing::ReadExpire => "read-expire",
+            Doing::ReadKey => "read-key",
+            Doing::ReadValue => "read-object-value",
+            Doing::CheckSum => "check-sum",
+            Doing::ReadLen => "read-len",
+            Doing::ReadAux => "read-aux",
+            Doing::ReadModuleAux => "read-module-aux",
+            Doing::ReadFunctions => "read-functions",
+        })
+    }
+}
+
+/// Why a snapshot cannot be read. Every variant knows the byte.
+#[derive(Debug, thiserror::Error)]
+pub enum RdbError {
+    /// The file could not be read.
+    #[error("reading at offset {offset} failed: {source}")]
+    Io {
+        /// Where.
+        offset: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file ends too early.
+    #[error("Unexpected EOF reading RDB file at offset {offset}, while doing {doing}")]
+    Truncated {
+        /// Where it ends.
+        offset: u64,
+        /// What was expected there.
+        doing: Doing,
+    },
+    /// The file says what cannot be.
+    #[error("{what} (offset {offset}, while doing {doing})")]
+    Corrupt {
+        /// Where.
+        offset: u64,
+        /// While reading what.
+        doing: Doing,
+        /// What is wrong, in a sentence.
+        what: String,
+    },
+    /// It is no RDB file, or of a version that is not understood.
+    #[error("{what}")]
+    Header {
+        /// What is wrong, in a sentence.
+        what: String,
+    },
+    /// The contents do not have the sum that the file ends with.
+    #[error("Wrong RDB checksum expected: ({expected:x}) but got ({found:x}). Aborting now.")]
+    Checksum {
+        /// What the file ends with.
+        expected: u64,
+        /// The sum of its contents.
+        found: u64,
+    },
+}
+
+impl RdbError {
+    /// The offset in the file that the error is about, where there is one.
+    pub fn offset(&self) -> Option<u64> {
+        match self {
+            RdbError::Io { offset, .. }
+            | RdbError::Truncated { offset, .. }
+            | RdbError::Corrupt { offset, .. } => Some(*offset),
+            RdbError::Header { .. } | RdbError::Checksum { .. } => None,
+        }
+    }
+}
+
+/// A key with its value, still encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// Its database.
+    pub db: u64,
+    /// Its name.
+    pub key: Vec<u8>,
+    /// When it expires.
+    pub deadline: Option<UnixMs>,
+    /// Seconds since it was used.
+    pub idle_secs: Option<u64>,
+    /// How often it was used, as LFU counts.
+    pub freq: Option<u8>,
+    /// The type code of the value; in `Dialect::Redis` unless the reader says otherwise.
+    pub code: u8,
+    /// The encoded value.
+    pub payload: Vec<u8>,
+    /// Where the value begins in the file.
+    pub offset: u64,
+}
+
+/// How the end of the file was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// It matches.
+    Ok,
+    /// The file was saved without.
+    Disabled,
+    /// The version has none.
+    Absent,
+    /// It is there and was not to be verified.
+    Ignored,
+}
+
+/// What a snapshot consists of, in its order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A named string about the file.
+    Aux {
+        /// The name.
+        key: Vec<u8>,
+        /// The string.
+        value: Vec<u8>,
+    },
+    /// The database of the following keys.
+    SelectDb(u64),
+    /// How many keys, and keys with deadlines, the database has: a hint.
+    ResizeDb {
+        /// Keys.
+        keys: u64,
+        /// Keys with deadlines.
+        expires: u64,
+    },
+    /// The sizes of a slot: a hint.
+    SlotInfo {
+        /// The slot's number.
+        slot: u64,
+        /// Keys.
+        keys: u64,
+        /// Keys with deadlines.
+        expires: u64,
+    },
+    /// A function library's source.
+    Function(Vec<u8>),
+    /// A module's data outside the keyspace, passed over. A loader refuses it; a check names it.
+    ModuleAux {
+        /// The module's type name.
+        name: String,
+    },
+    /// A key.
+    Key(KeyRecord),
+    /// The end; nothing follows.
+    End(Checksum),
+}
+
+/// Whether to verify the checksum (`rdbchecksum`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Verify it.
+    Checksum,
+    /// Read it and ignore it.
+    Nothing,
+}
+
+/// The reader.
+#[derive(Debug)]
+pub struct Reader<R> {
+    source: Source<R>,
+    version: u32,
+    dialect: Dialect,
+    verify: Verify,
+    db: u64,
+}
+
+/// Whether a file that begins with `bytes` is a snapshot, as an append-only file may.
+pub fn is_snapshot(bytes: &[u8]) -> bool {
+    bytes.starts_with(SIGNATURE) || bytes.starts_with(SIGNATURE_VALKEY)
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads the header of a stream that has `total` bytes in all, if that is known.
+    pub fn open(inner: R, total: Option<u64>, verify: Verify) -> Result<Reader<R>, RdbError> {
+        let mut source = Source::new(inner, total);
+        if verify == Verify::Nothing {
+            source.without_sum();
+        }
+        let header: [u8; HEADER_BYTES] = source.array()?;
+        let (version, dialect) = parse_header(&header)?;
+        Ok(Reader { source, version, dialect, verify, db: 0 })
+    }
+
+    /// The version in the header.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Whose type codes the file uses.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The offset of the next unread byte, for progress.
+    pub fn offset(&self) -> u64 {
+        self.source.offset()
+    }
+
+    /// What the reader is about.
+    pub fn doing(&self) -> Doing {
+        self.source.doing
+    }
+
+    /// Gives back the stream, to read on behind the snapshot.
+    pub fn into_rest(self) -> Rest<R> {
+        self.source.into_rest()
+    }
+
+    /// The next event. After `End` or an error there is nothing to read any more.
+    pub fn next_event(&mut self) -> Result<Event, RdbError> {
+        let mut next = Pending::default();
+        loop {
+            self.source.doing = Doing::ReadType;
+            let code = self.source.byte()?;
+            match code {
+                opcode::EXPIRETIME => {
+                    self.source.doing = Doing::ReadExpire;
+                    let secs = i32::from_le_bytes(self.source.array()?);
+                    next.deadline = deadline(i64::from(secs).saturating_mul(1000));
+                }
+                opcode::EXPIRETIME_MS => {
+                    self.source.doing = Doing::ReadExpire;
+                    next.deadline = deadline(i64::from_le_bytes(self.source.array()?));
+                }
+                opcode::FREQ => next.freq = Some(self.source.byte()?),
+                opcode::IDLE => next.idle_secs = Some(self.source.length()?),
+                opcode::EOF => return self.end(),
+                opcode::SELECTDB => {
+                    self.source.doing = Doing::ReadLen;
+                    self.db = self.source.length()?;
+                    return Ok(Event::SelectDb(self.db));
+                }
+                opcode::RESIZEDB => {
+                    self.source.doing = Doing::ReadLen;
+                    let (keys, expires) = (self.source.length()?, self.source.length()?);
+                    return Ok(Event::ResizeDb { keys, expires });
+                }
+                opcode::SLOT_INFO => {
+                    self.source.doing = Doing::ReadLen;
+                    let slot = self.source.length()?;
+                    let (keys, expires) = (self.source.length()?, self.source.length()?);
+                    return Ok(Event::SlotInfo { slot, keys, expires });
+                }
+                opcode::AUX => {
+                    self.source.doing = Doing::ReadAux;
+                    let (key, value) = (self.source.string()?, self.source.string()?);
+                    return Ok(Event::Aux { key, value });
+                }
+                opcode::MODULE_AUX => return self.module_aux(),
+                opcode::FUNCTION_PRE_GA => {
+                    return Err(self.source.corrupt("Pre-release function format not supported."));
+                }
+                opcode::FUNCTION2 => {
+                    self.source.doing = Doing::ReadFunctions;
+                    return Ok(Event::Function(self.source.string()?));
+                }
+                code if format::is_type(code) => return self.key(code, next),
+                other => {
+                    return Err(self.source.corrupt(format!("Invalid object type: {other}")));
+                }
+            }
+        }
+    }
+
+    fn key(&mut self, code: u8, next: Pending) -> Result<Event, RdbError> {
+        self.source.doing = Doing::ReadKey;
+        let key = self.source.string()?;
+        self.source.doing = Doing::ReadValue;
+        let offset = self.source.offset();
+        self.source.keep();
+        skim(&mut self.source, code, self.dialect)?;
+        let payload = self.source.kept();
+        let Pending { deadline, idle_secs, freq } = next;
+        let db = self.db;
+        Ok(Event::Key(KeyRecord { db, key, deadline, idle_secs, freq, code, payload, offset }))
+    }
+
+    fn module_aux(&mut self) -> Result<Event, RdbError> {
+        self.source.doing = Doing::ReadModuleAux;
+        let id = self.source.length()?;
+        if self.source.length()? != module::UINT {
+            return Err(self.source.corrupt("bad when_opcode"));
+        }
+        self.source.length()?;
+        skim_module(&mut self.source)?;
+        Ok(Event::ModuleAux { name: format::module_name(id) })
+    }
+
+    fn end(&mut self) -> Result<Event, RdbError> {
+        if self.version < VERSION_CHECKSUM {
+            return Ok(Event::End(Checksum::Absent));
+        }
+        self.source.doing = Doing::CheckSum;
+        let found = self.source.sum();
+        let expected = u64::from_le_bytes(self.source.array()?);
+        Ok(Event::End(match self.verify {
+            Verify::Nothing => Checksum::Ignored,
+            Verify::Checksum if expected == 0 => Checksum::Disabled,
+            Verify::Checksum if expected == found => Checksum::Ok,
+            Verify::Checksum => return Err(RdbError::Checksum { expected, found }),
+        }))
+    }
+}
+
+/// What has been said about the next key.
+#[derive(Default)]
+struct Pending {
+    deadline: Option<UnixMs>,
+    idle_secs: Option<u64>,
+    freq: Option<u8>,
+}
+
+/// A stated deadline as a moment: -1 stands for none, and what is before the epoch has passed.
+fn deadline(ms: i64) -> Option<UnixMs> {
+    (ms != -1).then(|| UnixMs(u64::try_from(ms).unwrap_or(0)))
+}
+
+fn parse_header(header: &[u8; HEADER_BYTES]) -> Result<(u32, Dialect), RdbError> {
+    let number = |digits: &[u8]| -> Option<u32> {
+        let known = digits.iter().all(u8::is_ascii_digit);
+        known.then(|| digits.iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0')))
+    };
+    let (digits, dialect) = match header.strip_prefix(SIGNATURE) {
+        Some(digits) => (digits, Dialect::Redis),
+        None => match header.strip_prefix(SIGNATURE_VALKEY) {
+            Some(digits) => (digits, Dialect::Valkey),
+            None => {
+                let what = "Wrong signature trying to load DB from file".to_owned();
+                return Err(RdbError::Header { what });
+            }
+        },
+    };
+    let shown = String::from_utf8_lossy(digits).into_owned();
+    let version = number(digits).filter(|version| match dialect {
+        Dialect::Redis => (1..=VERSION_MAX).contains(version),
+        Dialect::Valkey => *version == VERSION_VALKEY,
+    });
+    let shown = number(digits).map_or(shown, |number| number.to_string());
+    let what = format!("Can't handle RDB format version {shown}");
+    version.map(|version| (version, dialect)).ok_or(RdbError::Header { what })
+}
