@@ -241,10 +241,10 @@ impl DiskFile {
     }
 
     /// Writes all of `bytes`. On failure says how many of them reached the file.
-    pub fn append(&mut self, bytes: &[u8]) -> Result<(), (usize, FsError)> {
+    pub fn append(&self, bytes: &[u8]) -> Result<(), (usize, FsError)> {
         let mut done = 0;
         while done < bytes.len() {
-            match self.write(&bytes[done..]) {
+            match self.write_some(&bytes[done..]) {
                 Ok(0) => return Err((done, self.error(Verb::Write, full()))),
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -254,8 +254,13 @@ impl DiskFile {
         Ok(())
     }
 
+    fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+        let allowed = self.disk.allow(Verb::Write, &self.path, bytes.len())?;
+        (&self.file).write(bytes.get(..allowed).unwrap_or(bytes))
+    }
+
     /// Writes all of `bytes`.
-    pub fn put(&mut self, bytes: &[u8]) -> FsResult<()> {
+    pub fn put(&self, bytes: &[u8]) -> FsResult<()> {
         self.append(bytes).map_err(|(_, error)| error)
     }
 
@@ -287,8 +292,7 @@ impl DiskFile {
 
 impl Write for DiskFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let allowed = self.disk.allow(Verb::Write, &self.path, bytes.len())?;
-        self.file.write(bytes.get(..allowed).unwrap_or(bytes))
+        self.write_some(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,1 +1,6 @@
 //! Sockets: listeners and connections.
+
+pub mod connection;
+pub mod io;
+pub mod listener;
+pub mod threads;

@@ -1,5 +1,9 @@
 //! What outlives the process: the journal, snapshots, the append-only file.
 
 pub mod aof;
+pub mod journal;
 pub mod rdb;
 pub mod savepoint;
+pub mod state;
+
+pub use state::Persistence;

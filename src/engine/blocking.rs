@@ -1,0 +1,204 @@
+//! Clients that wait for keys.
+//!
+//! A waiter stands in the books of its keys' shards and in [`Blocked`]; it enters and leaves both
+//! under the locks of all its keys, so an element is never handed to somebody who has gone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::base::hash::hash_bytes;
+use crate::engine::client::Client;
+use crate::engine::command::Row;
+use crate::engine::context::{Block, TimeoutReply};
+use crate::engine::core::{Core, Scratch, Worker};
+use crate::engine::dispatch::{self, Unit};
+use crate::engine::session::Session;
+use crate::keyspace::effects::{DbKey, Env};
+use crate::keyspace::lock::{Hold, ShardSet, shard_of};
+use crate::keyspace::shard::Ticket;
+use crate::persist::journal::LogOffset;
+use crate::resp::args::{Args, OwnedArgs};
+use crate::resp::reply::{Protocol, Reply};
+
+/// A client that waits, with the command it will run.
+pub struct Waiter {
+    /// Who.
+    pub client: Arc<Client>,
+    /// Its command.
+    pub row: &'static Row,
+    /// The words.
+    pub args: OwnedArgs,
+    /// The database.
+    pub db: u32,
+    /// How its reply is encoded.
+    pub protocol: Protocol,
+    /// What it waits for.
+    pub block: Block,
+    /// The shards its command needs.
+    pub set: ShardSet,
+}
+
+impl Waiter {
+    fn keys(&self) -> impl Iterator<Item = DbKey> + '_ {
+        let args = self.args.args();
+        self.block.keys.iter().map(move |at| DbKey { db: self.db, key: args.word(*at).into() })
+    }
+}
+
+/// Everyone who waits.
+#[derive(Default)]
+pub struct Blocked {
+    waiters: Mutex<HashMap<Ticket, Arc<Waiter>>>,
+    next: AtomicU64,
+}
+
+impl Blocked {
+    /// Clients that wait.
+    pub fn count(&self) -> usize {
+        self.waiters.lock().len()
+    }
+
+    /// Keys somebody waits for, and those for whose deletion somebody waits.
+    pub fn keys(&self) -> (usize, usize) {
+        let mut all = std::collections::HashSet::new();
+        let mut deletions = std::collections::HashSet::new();
+        for waiter in self.waiters.lock().values() {
+            for key in waiter.keys() {
+                if waiter.block.on_deletion {
+                    deletions.insert(key.clone());
+                }
+                all.insert(key);
+            }
+        }
+        (all.len(), deletions.len())
+    }
+
+    /// The ticket of a client that waits.
+    pub fn ticket_of(&self, client: u64) -> Option<Ticket> {
+        let waiters = self.waiters.lock();
+        waiters.iter().find(|(_, waiter)| waiter.client.id == client).map(|(ticket, _)| *ticket)
+    }
+
+    fn get(&self, ticket: Ticket) -> Option<Arc<Waiter>> {
+        self.waiters.lock().get(&ticket).cloned()
+    }
+
+    /// When a waiting client gives up.
+    pub fn deadline(&self, ticket: Ticket) -> Option<crate::base::clock::UnixMs> {
+        self.get(ticket)?.block.until
+    }
+}
+
+/// Enters a session's wait. The hold covers the command's keys.
+pub fn register(
+    core: &Core,
+    session: &mut Session,
+    row: &'static Row,
+    args: &Args,
+    block: Block,
+    hold: &mut Hold,
+    protocol: Protocol,
+) {
+    let ticket = Ticket(core.blocked.next.fetch_add(1, Ordering::Relaxed));
+    let mut set = ShardSet::default();
+    dispatch::shards_of(row, args, &mut set);
+    let waiter = Waiter {
+        client: Arc::clone(&session.client),
+        row,
+        args: args.to_owned(),
+        db: session.db,
+        protocol,
+        block,
+        set,
+    };
+    for at in waiter.keys() {
+        let waiters = &mut hold.shard_mut(shard_of(hash_bytes(&at.key))).waiters;
+        let queue = waiters.entry(at).or_default();
+        if !queue.contains(&ticket) {
+            queue.push_back(ticket);
+        }
+    }
+    core.blocked.waiters.lock().insert(ticket, Arc::new(waiter));
+    session.waiting = Some(ticket);
+}
+
+/// Removes a waiter from every book. The hold covers its keys.
+pub fn unregister(core: &Core, hold: &mut Hold, ticket: Ticket, waiter: &Waiter) {
+    for at in waiter.keys() {
+        let waiters = &mut hold.shard_mut(shard_of(hash_bytes(&at.key))).waiters;
+        if let Some(queue) = waiters.get_mut(&at) {
+            queue.retain(|other| *other != ticket);
+            if queue.is_empty() {
+                waiters.remove(&at);
+            }
+        }
+    }
+    core.blocked.waiters.lock().remove(&ticket);
+}
+
+/// The client that has waited longest for a key, after `skipped` others.
+pub fn waiter(
+    core: &Core,
+    hold: &Hold,
+    at: &DbKey,
+    skipped: usize,
+) -> Option<(Ticket, Arc<Waiter>)> {
+    let shard = hold.shard(shard_of(hash_bytes(&at.key)));
+    let ticket = *shard.waiters.get(at)?.get(skipped)?;
+    Some((ticket, core.blocked.get(ticket)?))
+}
+
+/// Adds the shards that the waiters of a key need.
+pub fn widen(core: &Core, hold: &Hold, at: &DbKey, set: &mut ShardSet) {
+    let mut skipped = 0;
+    while let Some((_, waiter)) = waiter(core, hold, at, skipped) {
+        set.add_all(&waiter.set);
+        skipped += 1;
+    }
+}
+
+/// Runs a waiter's command; its reply, or nothing when it still has to wait.
+pub fn try_serve(
+    worker: &Worker,
+    env: &Env,
+    waiter: &Waiter,
+    hold: &mut Hold,
+    scratch: &mut Scratch,
+) -> Option<Vec<u8>> {
+    let mut reply = Reply::new(waiter.protocol);
+    scratch.record.begin(worker.core.persist.journal.is_active());
+    let Scratch { fx, record } = scratch;
+    let mut unit = Unit { worker, hold, env, fx, record, may_block: true, hash: None };
+    let args = waiter.args.args();
+    let block = dispatch::run(&mut unit, None, waiter.db, waiter.row, args, &mut reply);
+    match block {
+        Some(_) => None,
+        None => Some(std::mem::take(reply.buffer())),
+    }
+}
+
+/// Ends a wait from outside: by its timeout, CLIENT UNBLOCK, or because the client has gone.
+/// Returns the waiter, unless it was served before.
+pub fn give_up(core: &Core, ticket: Ticket) -> Option<Arc<Waiter>> {
+    let waiter = core.blocked.get(ticket)?;
+    let mut set = waiter.set;
+    waiter.keys().for_each(|at| set.add_key(&at.key));
+    let mut hold = core.keyspace.lock(&set);
+    // It may have been served while the locks were awaited.
+    core.blocked.get(ticket)?;
+    unregister(core, &mut hold, ticket, &waiter);
+    Some(waiter)
+}
+
+/// Tells a client that its time is up.
+pub fn time_out(waiter: &Waiter) {
+    let mut reply = Reply::new(waiter.protocol);
+    let _ = match waiter.block.timeout {
+        TimeoutReply::Null => reply.null(),
+        TimeoutReply::NullArray => reply.null_array(),
+    };
+    waiter.client.unblock(reply.bytes(), LogOffset::default());
+}

@@ -1,0 +1,247 @@
+//! The server's state: one for the process, shared by every thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::base::clock::{self, Steady, UnixMs};
+use crate::base::rng;
+use crate::config::Config;
+use crate::engine::blocking::Blocked;
+use crate::engine::client::Clients;
+use crate::engine::command::CommandTable;
+use crate::keyspace::effects::{Access, Effects, Env};
+use crate::keyspace::entry::Entry;
+use crate::keyspace::event::Classes;
+use crate::keyspace::lock::Keyspace;
+use crate::keyspace::shard::Db;
+use crate::persist::Persistence;
+use crate::pubsub::PubSub;
+use crate::stats::{Stats, ThreadStats};
+
+/// Reasons why a command may not simply run, as bits of [`Core::attention`].
+pub struct Attention;
+
+impl Attention {
+    /// Files are being loaded.
+    pub const LOADING: u32 = 1;
+    /// The last snapshot failed, and `stop-writes-on-bgsave-error` is on.
+    pub const SNAPSHOT_FAILED: u32 = 2;
+    /// The journal cannot be written.
+    pub const JOURNAL_FAILED: u32 = 4;
+    /// More memory is used than `maxmemory`.
+    pub const OUT_OF_MEMORY: u32 = 8;
+    /// A script is over its time.
+    pub const SCRIPT_BUSY: u32 = 16;
+    /// CLIENT PAUSE.
+    pub const PAUSED: u32 = 32;
+    /// The process is shutting down.
+    pub const STOPPING: u32 = 64;
+    /// Clients run MONITOR.
+    pub const MONITORED: u32 = 128;
+}
+
+/// Memory that another thread frees.
+pub enum Garbage {
+    /// One key.
+    Entry(Entry),
+    /// A shard's part of a database.
+    Db(Db),
+}
+
+/// See the module.
+pub struct Core {
+    /// The keys.
+    pub keyspace: &'static Keyspace,
+    /// The settings.
+    pub config: ArcSwap<Config>,
+    /// Held while settings are changed, so that changes follow each other.
+    pub config_change: Mutex<()>,
+    /// The configuration file, if the server was started with one.
+    pub config_file: Option<std::path::PathBuf>,
+    /// The commands by the names they have here.
+    pub commands: CommandTable,
+    /// Journal, snapshots, append-only file.
+    pub persist: Persistence,
+    /// Everyone connected.
+    pub clients: Clients,
+    /// Who listens to what.
+    pub pubsub: PubSub,
+    /// Who waits for what.
+    pub blocked: Blocked,
+    /// Counters.
+    pub stats: Stats,
+    /// Bits of [`Attention`].
+    pub attention: AtomicU32,
+    /// 40 hexadecimal digits, new at each start.
+    pub run_id: String,
+    /// The replication id.
+    pub repl_id: Mutex<String>,
+    /// When the process began.
+    pub started: UnixMs,
+    /// The same on the steady clock.
+    pub started_steady: Steady,
+    /// Settings DEBUG changes.
+    pub debug: Debug,
+    /// Where garbage goes.
+    pub garbage: Sender<Garbage>,
+    /// Garbage on its way, and freed since the start.
+    pub garbage_pending: AtomicU64,
+    /// See `garbage_pending`.
+    pub garbage_freed: AtomicU64,
+    /// Highest memory use seen, bytes.
+    pub memory_peak: AtomicU64,
+    /// Rings when the process shall end.
+    pub shutdown: Shutdown,
+}
+
+/// Settings DEBUG changes.
+pub struct Debug {
+    /// DEBUG SET-ACTIVE-EXPIRE
+    pub active_expire: AtomicBool,
+    /// DEBUG PAUSE-CRON
+    pub cron_paused: AtomicBool,
+}
+
+/// The order to end.
+#[derive(Default)]
+pub struct Shutdown {
+    /// Set once the process shall end; threads look at it.
+    pub stop: AtomicBool,
+    /// What the main thread waits for: the exit code.
+    pub asked: Mutex<Option<i32>>,
+    /// Its bell.
+    pub bell: parking_lot::Condvar,
+}
+
+impl Shutdown {
+    /// Asks the main thread to end the process; everything is saved already.
+    pub fn finish(&self, code: i32) {
+        *self.asked.lock() = Some(code);
+        self.stop.store(true, Ordering::Release);
+        self.bell.notify_all();
+    }
+}
+
+impl Core {
+    /// A core for the process; it lives as long.
+    pub fn new(
+        config: Config,
+        config_file: Option<std::path::PathBuf>,
+        commands: CommandTable,
+        garbage: Sender<Garbage>,
+    ) -> &'static Core {
+        let persist = Persistence::new(&config);
+        Box::leak(Box::new(Core {
+            keyspace: Keyspace::new(),
+            config: ArcSwap::from_pointee(config),
+            config_change: Mutex::new(()),
+            config_file,
+            commands,
+            persist,
+            clients: Clients::default(),
+            pubsub: PubSub::default(),
+            blocked: Blocked::default(),
+            stats: Stats::default(),
+            attention: AtomicU32::new(0),
+            run_id: rng::hex::<40>(),
+            repl_id: Mutex::new(rng::hex::<40>()),
+            started: UnixMs::now(),
+            started_steady: clock::steady(),
+            debug: Debug {
+                active_expire: AtomicBool::new(true),
+                cron_paused: AtomicBool::new(false),
+            },
+            garbage,
+            garbage_pending: AtomicU64::new(0),
+            garbage_freed: AtomicU64::new(0),
+            memory_peak: AtomicU64::new(0),
+            shutdown: Shutdown::default(),
+        }))
+    }
+
+    /// The settings of this moment.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Whether a reason for attention holds.
+    pub fn has_attention(&self, bit: u32) -> bool {
+        self.attention.load(Ordering::Relaxed) & bit != 0
+    }
+
+    /// Sets or clears a reason for attention.
+    pub fn set_attention(&self, bit: u32, on: bool) {
+        if on {
+            self.attention.fetch_or(bit, Ordering::AcqRel);
+        } else {
+            self.attention.fetch_and(!bit, Ordering::AcqRel);
+        }
+    }
+
+    /// Leaves memory to the freeing thread.
+    pub fn free_later(&self, garbage: Garbage) {
+        self.garbage_pending.fetch_add(1, Ordering::Relaxed);
+        // Without the thread (at the very end) it is freed here.
+        if self.garbage.send(garbage).is_err() {
+            self.garbage_pending.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What is fixed for the commands of a batch.
+    pub fn env(&self) -> Env {
+        let config = self.config.load();
+        let access = match config.maxmemory_policy.is_lfu() {
+            _ if self.persist.is_child_running() => Access::Untouched,
+            true => Access::Lfu {
+                log_factor: config.lfu_log_factor as u32,
+                decay_minutes: config.lfu_decay_time as u32,
+            },
+            false => Access::Lru,
+        };
+        Env {
+            now: UnixMs::now(),
+            limits: config.limits,
+            notify: Classes(config.notify_keyspace_events.0),
+            access,
+            expires: !self.has_attention(Attention::LOADING),
+            string_bytes_max: config.proto_max_bulk_len,
+        }
+    }
+}
+
+/// A thread that executes commands.
+pub struct Worker {
+    /// The server.
+    pub core: &'static Core,
+    /// Its counters.
+    pub stats: &'static ThreadStats,
+    /// When the last command it ran ended.
+    pub clock: std::cell::Cell<Steady>,
+    /// A unit's account and record, kept between commands for their memory.
+    pub scratch: std::cell::RefCell<Scratch>,
+}
+
+/// What a unit of execution fills.
+#[derive(Default)]
+pub struct Scratch {
+    /// The account.
+    pub fx: Effects,
+    /// The record.
+    pub record: crate::engine::record::Record,
+}
+
+impl Worker {
+    /// A worker for the calling thread.
+    pub fn new(core: &'static Core) -> Worker {
+        Worker {
+            core,
+            stats: core.stats.register(core.commands.rows().len()),
+            clock: std::cell::Cell::new(clock::steady()),
+            scratch: std::cell::RefCell::default(),
+        }
+    }
+}

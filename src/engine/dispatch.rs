@@ -1,0 +1,246 @@
+//! A request on its way: row, gate, locks, handler, settlement.
+
+use std::sync::atomic::Ordering;
+
+use crate::base::clock;
+use crate::base::hash::hash_bytes;
+use crate::engine::blocking;
+use crate::engine::client::ClientFlags;
+use crate::engine::command::{Row, Run};
+use crate::engine::context::{AdminCtx, Block, Ctx};
+use crate::engine::core::{Core, Scratch, Worker};
+use crate::engine::gate;
+use crate::engine::record::Record;
+use crate::engine::session::{ReplyMode, Session};
+use crate::engine::settle;
+use crate::engine::transaction;
+use crate::keyspace::effects::{Access, Effects, Env};
+use crate::keyspace::lock::{Hold, ShardSet, shard_of};
+use crate::keyspace::view::DbView;
+use crate::resp::args::Args;
+use crate::resp::error::CmdError;
+use crate::resp::reply::{CmdResult, Reply};
+use crate::spec::flags::Flags;
+use crate::spec::keys::keys_of;
+
+/// What surrounds the commands of one unit of execution: they share locks, account and record.
+pub struct Unit<'u> {
+    /// The thread.
+    pub worker: &'u Worker,
+    /// The locks.
+    pub hold: &'u mut Hold,
+    /// What is fixed.
+    pub env: &'u Env,
+    /// The account.
+    pub fx: &'u mut Effects,
+    /// The record.
+    pub record: &'u mut Record,
+    /// Whether the client can wait.
+    pub may_block: bool,
+    /// The hash of the only key, when it is known.
+    pub hash: Option<u64>,
+}
+
+/// Executes one request of a session. The reply is encoded; whether it may leave yet is the
+/// journal's to say (`session.wrote`).
+pub fn execute(
+    worker: &Worker,
+    env: &Env,
+    session: &mut Session,
+    args: Args<'_>,
+    reply: &mut Reply,
+    found: Result<&'static Row, CmdError>,
+    hash: Option<u64>,
+) {
+    let start = reply.len();
+    let core = worker.core;
+    match found.and_then(|row| gate::check(core, session, row, reply.protocol()).map(|()| row)) {
+        Err(error) => refuse(worker, session, args, reply, &error),
+        Ok(row) => {
+            session.client.figures.command.store(row.index as u32, Ordering::Relaxed);
+            if session.multi.is_some() && !transaction::runs_at_once(row) {
+                transaction::queue(session, row, args, reply);
+            } else if row.spec().name == "exec" {
+                transaction::exec(worker, env, session, row, args, reply);
+            } else {
+                run_alone(worker, env, session, row, args, reply, hash);
+            }
+        }
+    }
+    if session.reply_mode != ReplyMode::On {
+        silence(session, reply, start);
+    }
+}
+
+/// CLIENT REPLY OFF and SKIP.
+#[cold]
+fn silence(session: &mut Session, reply: &mut Reply, start: usize) {
+    reply.cut(start);
+    session.reply_mode = match session.reply_mode {
+        ReplyMode::SkipNext => ReplyMode::Skip,
+        ReplyMode::Skip => ReplyMode::On,
+        mode => mode,
+    };
+}
+
+/// Answers a request that does not run.
+#[cold]
+fn refuse(worker: &Worker, session: &mut Session, args: Args, reply: &mut Reply, error: &CmdError) {
+    if let Some(multi) = &mut session.multi {
+        multi.failed = true;
+        session.client.set_flag(ClientFlags::DIRTY_EXEC, true);
+    }
+    if let Ok(row) = gate::find(worker.core, &args) {
+        worker.stats.commands[row.index].rejected.add(1);
+    } else if let Some(row) = worker.core.commands.find(args.word(0)) {
+        worker.stats.commands[row.index].rejected.add(1);
+    }
+    count_error(worker, error);
+    let _ = reply.error(error);
+}
+
+fn count_error(worker: &Worker, error: &CmdError) {
+    worker.stats.errors.add(1);
+    worker.core.stats.count_error(&error.code());
+}
+
+/// The shards a request needs.
+pub fn shards_of(row: &Row, args: &Args, set: &mut ShardSet) {
+    if row.spec().flags.has(Flags::ALL_SHARDS) {
+        *set = ShardSet::ALL;
+    } else if let Some(position) = row.only_key {
+        set.add_key(args.word(position));
+    } else if row.spec().has_keys() {
+        let words: smallvec::SmallVec<[&[u8]; 16]> = args.words().collect();
+        match keys_of(row.spec(), &words) {
+            Ok(keys) => keys.iter().for_each(|key| set.add_key(words[key.pos as usize])),
+            // The handler will refuse the words; which shards it holds does not matter.
+            Err(_) => {}
+        }
+    }
+}
+
+#[inline]
+fn lock(core: &Core, row: &Row, args: &Args, hash: Option<u64>) -> Hold {
+    if let (Some(_), Some(hash)) = (row.only_key, hash) {
+        return core.keyspace.lock_one(shard_of(hash));
+    }
+    let mut set = ShardSet::default();
+    shards_of(row, args, &mut set);
+    core.keyspace.lock(&set)
+}
+
+/// A command that is a unit of its own.
+fn run_alone(
+    worker: &Worker,
+    env: &Env,
+    session: &mut Session,
+    row: &'static Row,
+    args: Args<'_>,
+    reply: &mut Reply,
+    hash: Option<u64>,
+) {
+    let core = worker.core;
+    let mut scratch = worker.scratch.take();
+    let hash = match (hash, row.only_key) {
+        (None, Some(position)) => Some(hash_bytes(args.word(position))),
+        (hash, _) => hash,
+    };
+    let mut hold = lock(core, row, &args, hash);
+    scratch.record.begin(core.persist.journal.is_active());
+    let Scratch { fx, record } = &mut scratch;
+    let mut unit =
+        Unit { worker, hold: &mut hold, env, fx, record, may_block: true, hash };
+    let block = run(&mut unit, Some(session), session_db(session), row, args, reply);
+    if let Some(block) = block {
+        blocking::register(core, session, row, &args, block, &mut hold, reply.protocol());
+    }
+    let left = settle::settle(worker, env, &mut scratch, &mut hold, &mut session.wrote);
+    drop(hold);
+    worker.scratch.replace(scratch);
+    settle::serve_left(worker, left);
+}
+
+fn session_db(session: &Session) -> u32 {
+    session.db
+}
+
+/// Runs one command of a unit and puts what it tells the journal into the unit's record.
+/// Returns what the client waits for, if the command could not answer yet.
+pub fn run(
+    unit: &mut Unit<'_>,
+    session: Option<&mut Session>,
+    db: u32,
+    row: &'static Row,
+    args: Args<'_>,
+    reply: &mut Reply,
+) -> Option<Block> {
+    let worker = unit.worker;
+    let start = reply.len();
+    let dirty = unit.fx.dirty;
+    let mut block = None;
+    unit.record.begin_command(db);
+    let quiet;
+    let env = match &session {
+        Some(session) if session.client.has_flag(ClientFlags::NO_TOUCH) => {
+            quiet = Env { access: Access::Untouched, ..*unit.env };
+            &quiet
+        }
+        _ => unit.env,
+    };
+    let mut view = DbView::new(unit.hold, env, unit.fx, db);
+    if let (Some(hash), Some(position)) = (unit.hash, row.only_key) {
+        view = view.with_hash(args.word(position), hash);
+    }
+    let cx = Ctx {
+        args,
+        db: view,
+        reply,
+        record: unit.record,
+        now: env.now,
+        spec: &row.command.spec,
+        may_block: unit.may_block,
+        block: &mut block,
+    };
+    let result = call(cx, session, row, worker);
+    if let Err(error) = &result {
+        reply.cut(start);
+        let _ = reply.error(error);
+        worker.stats.commands[row.index].failed.add(1);
+        count_error(worker, error);
+    }
+    let fx = &mut *unit.fx;
+    if !fx.expired.is_empty() {
+        unit.record.expired(&fx.expired);
+        worker.stats.expired.add(fx.expired.len() as u64);
+        fx.expired.clear();
+    }
+    unit.record.end_command(fx.dirty != dirty, args.words());
+    let now = clock::steady();
+    let nanos = now.duration_since(worker.clock.replace(now)).as_nanos() as u64;
+    if block.is_none() {
+        let counters = &worker.stats.commands[row.index];
+        counters.calls.add(1);
+        counters.nanos.add(nanos);
+        worker.stats.processed.add(1);
+    }
+    block
+}
+
+#[inline]
+fn call(
+    mut cx: Ctx<'_>,
+    session: Option<&mut Session>,
+    row: &'static Row,
+    worker: &Worker,
+) -> CmdResult {
+    match (row.command.run, session) {
+        (Run::Data(handler), _) => handler(&mut cx),
+        (Run::Admin(handler), Some(session)) => {
+            handler(&mut AdminCtx { cx, session, core: worker.core, worker })
+        }
+        (Run::Admin(_), None) | (Run::Container, _) => {
+            Err(CmdError::err("This command needs a client"))
+        }
+    }
+}

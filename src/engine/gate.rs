@@ -1,0 +1,130 @@
+//! The gate: every reason why a command may not run now, in Redis's order, in one place.
+
+use std::sync::atomic::Ordering;
+
+use crate::engine::command::{Row, Run};
+use crate::engine::core::{Attention, Core};
+use crate::engine::session::Session;
+use crate::resp::args::Args;
+use crate::resp::error::CmdError;
+use crate::resp::reply::Protocol;
+use crate::spec::flags::Flags;
+
+/// Words of arguments that the answer to an unknown command repeats, bytes.
+const UNKNOWN_ARGS_BYTES_MAX: usize = 128;
+
+/// The row a request asks for; the error names what is unknown or miscounted.
+pub fn find(core: &'static Core, args: &Args) -> Result<&'static Row, CmdError> {
+    let Some(row) = core.commands.find(args.word(0)) else { return Err(unknown(args)) };
+    let row = match row.command.run {
+        Run::Container if args.count() > 1 => {
+            core.commands.find_sub(row, args.word(1)).ok_or_else(|| unknown_sub(args))?
+        }
+        _ => row,
+    };
+    if !row.spec().arity.accepts(args.count()) || matches!(row.command.run, Run::Container) {
+        return Err(CmdError::Arity(row.spec().name.to_owned()));
+    }
+    Ok(row)
+}
+
+fn printable(word: &[u8], bytes_max: usize) -> String {
+    String::from_utf8_lossy(&word[..word.len().min(bytes_max)]).into_owned()
+}
+
+fn unknown(args: &Args) -> CmdError {
+    let mut listed = String::new();
+    for word in args.words().skip(1) {
+        if listed.len() >= UNKNOWN_ARGS_BYTES_MAX {
+            break;
+        }
+        let room = UNKNOWN_ARGS_BYTES_MAX - listed.len();
+        listed.push_str(&format!("'{}' ", printable(word, room)));
+    }
+    let name = printable(args.word(0), UNKNOWN_ARGS_BYTES_MAX);
+    CmdError::err(format_args!("unknown command '{name}', with args beginning with: {listed}"))
+}
+
+fn unknown_sub(args: &Args) -> CmdError {
+    let sub = printable(args.word(1), UNKNOWN_ARGS_BYTES_MAX);
+    let container = String::from_utf8_lossy(args.word(0)).to_ascii_uppercase();
+    CmdError::err(format_args!("unknown subcommand '{sub}'. Try {container} HELP."))
+}
+
+/// Whether the command may run for this session now.
+#[inline]
+pub fn check(core: &Core, session: &Session, row: &Row, protocol: Protocol) -> Result<(), CmdError> {
+    let attention = core.attention.load(Ordering::Relaxed);
+    if attention & !(Attention::MONITORED | Attention::PAUSED) == 0
+        && session.authenticated
+        && session.multi.is_none()
+        && !session.is_subscribed()
+    {
+        return Ok(());
+    }
+    check_slowly(core, session, row, protocol, attention)
+}
+
+#[cold]
+fn check_slowly(
+    core: &Core,
+    session: &Session,
+    row: &Row,
+    protocol: Protocol,
+    attention: u32,
+) -> Result<(), CmdError> {
+    let flags = row.spec().flags;
+    if !session.authenticated && !flags.has(Flags::NO_AUTH) {
+        return Err(CmdError::Const("NOAUTH Authentication required."));
+    }
+    if session.multi.is_some() && flags.has(Flags::NO_MULTI) {
+        return Err(CmdError::err("Command not allowed inside a transaction"));
+    }
+    if session.replaying {
+        return Ok(());
+    }
+    let has = |bit| attention & bit != 0;
+    let is_write = flags.has_any(Flags::WRITE.with(Flags::MAY_REPLICATE));
+    if has(Attention::OUT_OF_MEMORY) && flags.has(Flags::DENYOOM) {
+        return Err(CmdError::Const(
+            "OOM command not allowed when used memory > 'maxmemory'.",
+        ));
+    }
+    if is_write {
+        if has(Attention::SNAPSHOT_FAILED) {
+            return Err(CmdError::Const(MISCONF_SNAPSHOT));
+        }
+        if let Some(failure) = core.persist.journal.failure().filter(|_| core.persist.journal.is_failing())
+        {
+            return Err(CmdError::Text(format!(
+                "MISCONF Errors writing to the AOF file: {}",
+                failure.what
+            )));
+        }
+    }
+    if session.is_subscribed()
+        && protocol == Protocol::Resp2
+        && !matches!(row.spec().name, "ping" | "subscribe" | "ssubscribe" | "sunsubscribe" | "psubscribe" | "unsubscribe" | "punsubscribe" | "quit" | "reset")
+    {
+        return Err(CmdError::err(format_args!(
+            "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
+             are allowed in this context",
+            row.spec().name
+        )));
+    }
+    if has(Attention::LOADING) && !flags.has(Flags::LOADING) {
+        return Err(CmdError::Const("LOADING Redis is loading the dataset in memory"));
+    }
+    if has(Attention::SCRIPT_BUSY) && !flags.has(Flags::ALLOW_BUSY) {
+        return Err(CmdError::Const(
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+        ));
+    }
+    Ok(())
+}
+
+const MISCONF_SNAPSHOT: &str = "MISCONF Redis is configured to save RDB snapshots, but it's \
+    currently unable to persist to disk. Commands that may modify the data set are disabled, \
+    because this instance is configured to report errors during writes if RDB snapshotting fails \
+    (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB \
+    error.";

@@ -1,0 +1,174 @@
+//! MULTI, EXEC, WATCH.
+//!
+//! EXEC locks the union of what its commands need and of what the session watches, looks whether
+//! a watched key was touched, and runs everything as one unit with one record.
+
+use std::sync::atomic::Ordering;
+
+use crate::base::hash::hash_bytes;
+use crate::engine::client::ClientFlags;
+use crate::engine::command::Row;
+use crate::engine::core::{Core, Scratch, Worker};
+use crate::engine::dispatch::{self, Unit};
+use crate::engine::gate;
+use crate::engine::session::{Multi, Session};
+use crate::engine::settle;
+use crate::keyspace::effects::{DbKey, Env};
+use crate::keyspace::lock::{Hold, ShardSet, shard_of};
+use crate::keyspace::shard::Touched;
+use crate::resp::args::Args;
+use crate::resp::error::CmdError;
+use crate::resp::reply::Reply;
+
+/// Whether a command is executed although a transaction is being queued.
+pub fn runs_at_once(row: &Row) -> bool {
+    matches!(row.spec().name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+}
+
+/// Queues a command.
+pub fn queue(session: &mut Session, row: &'static Row, args: Args<'_>, reply: &mut Reply) {
+    if let Some(multi) = &mut session.multi {
+        multi.queue.push((row, args.to_owned()));
+    }
+    let _ = reply.simple("QUEUED");
+}
+
+/// Begins a transaction.
+pub fn begin(session: &mut Session) -> Result<(), CmdError> {
+    if session.multi.is_some() {
+        return Err(CmdError::err("MULTI calls can not be nested"));
+    }
+    session.multi = Some(Multi::default());
+    Ok(())
+}
+
+/// Ends a transaction without executing it.
+pub fn discard(core: &Core, session: &mut Session) -> Result<(), CmdError> {
+    if session.multi.take().is_none() {
+        return Err(CmdError::err("DISCARD without MULTI"));
+    }
+    session.client.set_flag(ClientFlags::DIRTY_EXEC, false);
+    unwatch(core, session);
+    Ok(())
+}
+
+/// Watches a key. The hold covers it.
+pub fn watch(session: &mut Session, hold: &mut Hold, key: &[u8]) {
+    let at = DbKey { db: session.db, key: key.into() };
+    if session.watched.contains(&at) {
+        return;
+    }
+    let shard = hold.shard_mut(shard_of(hash_bytes(key)));
+    shard.watchers.entry(at.clone()).or_default().push(Touched::clone(&session.touched));
+    session.watched.push(at);
+}
+
+/// Watches nothing any more.
+pub fn unwatch(core: &Core, session: &mut Session) {
+    let watched = std::mem::take(&mut session.watched);
+    for at in &watched {
+        let mut hold = core.keyspace.lock_one(shard_of(hash_bytes(&at.key)));
+        forget(session, &mut hold, at);
+    }
+    session.touched = Touched::default();
+}
+
+fn forget(session: &Session, hold: &mut Hold, at: &DbKey) {
+    let watchers = &mut hold.shard_mut(shard_of(hash_bytes(&at.key))).watchers;
+    if let Some(flags) = watchers.get_mut(at) {
+        flags.retain(|flag| !Touched::ptr_eq(flag, &session.touched));
+        if flags.is_empty() {
+            watchers.remove(at);
+        }
+    }
+}
+
+/// Whether a watched key was touched, or its deadline has passed since.
+fn is_broken(session: &Session, hold: &Hold, env: &Env) -> bool {
+    session.touched.load(Ordering::Relaxed)
+        || session.watched.iter().any(|at| {
+            let hash = hash_bytes(&at.key);
+            let db = hold.shard(shard_of(hash)).db(at.db);
+            let entry = db.and_then(|db| db.keys.get(hash, &at.key));
+            entry.and_then(|entry| entry.deadline()).is_some_and(|deadline| deadline < env.now)
+        })
+}
+
+/// EXEC.
+pub fn exec(
+    worker: &Worker,
+    env: &Env,
+    session: &mut Session,
+    row: &'static Row,
+    args: Args<'_>,
+    reply: &mut Reply,
+) {
+    let core = worker.core;
+    let counters = &worker.stats.commands[row.index];
+    counters.calls.add(1);
+    let Some(multi) = session.multi.take() else {
+        counters.failed.add(1);
+        fail(worker, reply, &CmdError::err("EXEC without MULTI"));
+        return;
+    };
+    debug_assert_eq!(args.count(), 1);
+    session.client.set_flag(ClientFlags::DIRTY_EXEC, false);
+    if multi.failed {
+        unwatch(core, session);
+        counters.failed.add(1);
+        let text = "EXECABORT Transaction discarded because of previous errors.";
+        fail(worker, reply, &CmdError::Const(text));
+        return;
+    }
+    let mut set = ShardSet::default();
+    for (row, args) in &multi.queue {
+        dispatch::shards_of(row, &args.args(), &mut set);
+    }
+    session.watched.iter().for_each(|at| set.add_key(&at.key));
+    let mut hold = core.keyspace.lock(&set);
+    let broken = is_broken(session, &hold, env);
+    for at in std::mem::take(&mut session.watched) {
+        forget(session, &mut hold, &at);
+    }
+    session.touched = Touched::default();
+    if broken {
+        let _ = reply.null_array();
+        return;
+    }
+    let mut scratch = worker.scratch.take();
+    scratch.record.begin(core.persist.journal.is_active());
+    reply.array(multi.queue.len());
+    for (row, args) in &multi.queue {
+        let Scratch { fx, record } = &mut scratch;
+        let mut unit =
+            Unit { worker, hold: &mut hold, env, fx, record, may_block: false, hash: None };
+        run_queued(&mut unit, session, row, args.args(), reply);
+    }
+    let left = settle::settle(worker, env, &mut scratch, &mut hold, &mut session.wrote);
+    drop(hold);
+    worker.scratch.replace(scratch);
+    settle::serve_left(worker, left);
+}
+
+fn run_queued(
+    unit: &mut Unit<'_>,
+    session: &mut Session,
+    row: &'static Row,
+    args: Args<'_>,
+    reply: &mut Reply,
+) {
+    // What held when the command was queued may not hold now.
+    match gate::check(unit.worker.core, session, row, reply.protocol()) {
+        Ok(()) => {
+            let db = session.db;
+            let _ = dispatch::run(unit, Some(session), db, row, args, reply);
+        }
+        Err(error) => fail(unit.worker, reply, &error),
+    }
+}
+
+fn fail(worker: &Worker, reply: &mut Reply, error: &CmdError) {
+    worker.stats.errors.add(1);
+    worker.core.stats.count_error(&error.code());
+    let _ = reply.error(error);
+}

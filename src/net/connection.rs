@@ -1,0 +1,428 @@
+//! A connection: reads once as much as there is, executes what is complete, and writes the replies
+//! once, when the journal allows.
+//!
+//! A client that does not read its replies does not stop its requests from being executed: both
+//! directions are served in one poll, and `client-output-buffer-limit` bounds what waits.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use crate::base::clock::{self, Steady, UnixMs};
+use crate::base::hash::hash_bytes;
+use crate::engine::client::{Client, ClientFlags};
+use crate::engine::command::Row;
+use crate::engine::core::{Attention, Core, Worker};
+use crate::engine::session::Session;
+use crate::engine::{blocking, dispatch, gate, transaction};
+use crate::keyspace::effects::Env;
+use crate::net::io::{Socket, poll_read, poll_write};
+use crate::persist::journal::{Durable, LogOffset};
+use crate::resp::error::CmdError;
+use crate::resp::reply::{Protocol, Reply};
+use crate::resp::request::{Allowed, Parser};
+
+/// Requests executed before the neighbours have their turn.
+const REQUESTS_A_TURN: usize = 256;
+/// Requests whose keys are looked up ahead together.
+const PREFETCH_REQUESTS: usize = 16;
+/// Room of the query buffer at first.
+const INPUT_BYTES_FIRST: usize = 4 * 1024;
+/// Room it grows to when reads fill it.
+const INPUT_BYTES_GROWN: usize = 64 * 1024;
+/// Reply buffers larger than this are given back when they are empty.
+const OUTPUT_BYTES_KEPT: usize = 64 * 1024;
+/// Replies of this size are sent before more requests are executed.
+const OUTPUT_BYTES_A_TURN: usize = 1024 * 1024;
+
+/// See the module.
+pub struct Connection<S> {
+    socket: S,
+    worker: Rc<Worker>,
+    session: Session,
+    parser: Parser,
+    input: Vec<u8>,
+    reply: Reply,
+    /// Bytes of the reply buffer that are sent.
+    sent: usize,
+    /// Since when the soft output limit is passed.
+    soft_since: Option<Steady>,
+}
+
+enum Wake {
+    /// Bytes came.
+    Input,
+    /// Something lies in the mailbox, or the connection was killed.
+    Mail,
+    /// The blocking command's time is up.
+    Timeout,
+    /// The other end has gone.
+    Gone,
+}
+
+impl<S: Socket> Connection<S> {
+    /// A connection that was just accepted.
+    pub fn new(socket: S, worker: Rc<Worker>, client: Arc<Client>) -> Connection<S> {
+        let authenticated = worker.core.config.load().requirepass.is_empty();
+        Connection {
+            socket,
+            worker,
+            session: Session::new(client, authenticated),
+            parser: Parser::default(),
+            input: Vec::new(),
+            reply: Reply::new(Protocol::Resp2),
+            sent: 0,
+            soft_since: None,
+        }
+    }
+
+    /// Serves the client until one of both ends it.
+    pub async fn serve(mut self) {
+        poll_fn(|context| {
+            self.session.client.set_waker(context.waker());
+            Poll::Ready(())
+        })
+        .await;
+        let ended = self.run().await;
+        self.leave();
+        if let Err(error) = ended {
+            tracing::trace!("Reading from client: {error}");
+        }
+    }
+
+    async fn run(&mut self) -> io::Result<()> {
+        loop {
+            let more = self.execute();
+            self.release().await;
+            if self.session.closing {
+                return self.drain().await;
+            }
+            if self.is_over_limit() {
+                return Ok(());
+            }
+            if more {
+                poll_fn(|context| self.poll_output(context)).await?;
+                tokio::task::yield_now().await;
+                continue;
+            }
+            match self.wait().await? {
+                Wake::Input => {}
+                Wake::Mail => {
+                    if self.session.client.is_killed() {
+                        return Ok(());
+                    }
+                    self.take_mail().await;
+                }
+                Wake::Timeout => {
+                    if let Some(waiter) =
+                        self.session.waiting.and_then(|ticket| blocking::give_up(self.core(), ticket))
+                    {
+                        blocking::time_out(&waiter);
+                    }
+                    // Whoever served it in the last moment has left the reply in the mailbox.
+                    self.take_mail().await;
+                }
+                Wake::Gone => return Ok(()),
+            }
+        }
+    }
+
+    fn core(&self) -> &'static Core {
+        self.worker.core
+    }
+
+    /// Executes complete requests; says whether some are left for the next turn.
+    fn execute(&mut self) -> bool {
+        if self.session.waiting.is_some() || self.input.is_empty() {
+            return false;
+        }
+        let core = self.core();
+        let allowed = Allowed {
+            bulk_bytes_max: core.config.load().proto_max_bulk_len,
+            authenticated: self.session.authenticated,
+        };
+        self.parser.parse(&mut self.input, allowed);
+        let count = self.parser.count();
+        let mut done = 0;
+        self.worker.clock.set(clock::steady());
+        while done < count.min(REQUESTS_A_TURN)
+            && self.session.waiting.is_none()
+            && !self.session.closing
+            && self.reply.len() - self.sent < OUTPUT_BYTES_A_TURN
+        {
+            let paused = core.has_attention(Attention::PAUSED);
+            if paused && !self.session.client.has_flag(ClientFlags::REPLICA) {
+                break;
+            }
+            done += self.execute_ahead(done, count);
+        }
+        self.parser.consume(done, &mut self.input);
+        self.publish_figures(done);
+        if let Some(error) = self.parser.error().filter(|_| self.parser.count() == 0) {
+            let _ = self.reply.error_line(&error.to_string());
+            self.session.closing = true;
+        }
+        done > 0 && self.parser.count() > 0 && self.session.waiting.is_none()
+    }
+
+    /// Looks the keys of the next requests up ahead, then executes them; says how many.
+    fn execute_ahead(&mut self, from: usize, count: usize) -> usize {
+        let worker = &*self.worker;
+        let core = worker.core;
+        let env = core.env();
+        let group = (count - from).min(PREFETCH_REQUESTS);
+        if group == 1 {
+            self.execute_one(&env, from, None);
+            return 1;
+        }
+        let mut found: [Option<(Result<&'static Row, CmdError>, Option<u64>)>; PREFETCH_REQUESTS] =
+            [const { None }; PREFETCH_REQUESTS];
+        for (index, slot) in found.iter_mut().enumerate().take(group) {
+            let args = self.parser.request(from + index, &self.input);
+            if args.count() == 0 {
+                continue;
+            }
+            let row = gate::find(core, &args);
+            let hash = match &row {
+                Ok(row) => row.only_key.map(|position| hash_bytes(args.word(position))),
+                Err(_) => None,
+            };
+            if let Some(hash) = hash {
+                core.keyspace.prefetch_bucket(hash);
+            }
+            *slot = Some((row, hash));
+        }
+        for (_, hash) in found.iter().take(group).flatten() {
+            if let Some(hash) = hash {
+                core.keyspace.prefetch_entry(*hash, self.session.db);
+            }
+        }
+        for (index, slot) in found.into_iter().enumerate().take(group) {
+            self.execute_one(&env, from + index, slot);
+            if self.session.waiting.is_some() || self.session.closing {
+                return index + 1;
+            }
+        }
+        group
+    }
+
+    fn execute_one(
+        &mut self,
+        env: &Env,
+        index: usize,
+        found: Option<(Result<&'static Row, CmdError>, Option<u64>)>,
+    ) {
+        let args = self.parser.request(index, &self.input);
+        if args.count() == 0 {
+            return;
+        }
+        let (row, hash) = found.unwrap_or_else(|| (gate::find(self.worker.core, &args), None));
+        dispatch::execute(
+            &self.worker,
+            env,
+            &mut self.session,
+            args,
+            &mut self.reply,
+            row,
+            hash,
+        );
+    }
+
+    fn publish_figures(&mut self, done: usize) {
+        self.session.publish_figures();
+        let figures = &self.session.client.figures;
+        figures.active_at.store(UnixMs::now().0, Ordering::Relaxed);
+        figures.resp3.store(self.reply.is_resp3(), Ordering::Relaxed);
+        figures.commands.fetch_add(done as u64, Ordering::Relaxed);
+        self.publish_buffers();
+    }
+
+    fn publish_buffers(&self) {
+        let figures = &self.session.client.figures;
+        figures.query_bytes.store(self.input.len() as u64, Ordering::Relaxed);
+        let room = self.input.capacity() - self.input.len();
+        figures.query_room.store(room as u64, Ordering::Relaxed);
+        let unsent = self.reply.len() - self.sent;
+        figures.output_bytes.store(unsent as u64, Ordering::Relaxed);
+    }
+
+    /// Waits until the journal is as durable as the replies need.
+    async fn release(&mut self) {
+        let wrote = std::mem::take(&mut self.session.wrote);
+        if wrote != LogOffset::default() {
+            self.await_journal(wrote).await;
+        }
+    }
+
+    async fn await_journal(&mut self, upto: LogOffset) {
+        let journal = &self.core().persist.journal;
+        if journal.written() < upto {
+            // Let the neighbours append first: one write serves all of them.
+            tokio::task::yield_now().await;
+            journal.flush_to(upto);
+        }
+        let needed = journal.needed();
+        poll_fn(|context| journal.poll_durable(upto, Durable::Written, context)).await;
+        if needed == Durable::Synced {
+            poll_fn(|context| journal.poll_durable(upto, Durable::Synced, context)).await;
+        }
+    }
+
+    async fn take_mail(&mut self) {
+        let mail = self.session.client.take_mail();
+        if mail.unblocked {
+            self.session.waiting = None;
+            self.session.publish_figures();
+        }
+        if mail.after != LogOffset::default() {
+            self.await_journal(mail.after).await;
+        }
+        self.reply.buffer().extend_from_slice(&mail.bytes);
+    }
+
+    /// Sends what can be sent; ready once the socket takes no more or nothing is left.
+    fn poll_output(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.reply.len() {
+            let bytes = &self.reply.bytes()[self.sent..];
+            match poll_write(&mut self.socket, bytes, context) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => {
+                    self.sent += count;
+                    self.worker.stats.net_out.add(count as u64);
+                    self.worker.stats.writes.add(1);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Ready(Ok(())),
+            }
+        }
+        if self.sent > 0 {
+            self.sent = 0;
+            let out = self.reply.buffer();
+            out.clear();
+            if out.capacity() > OUTPUT_BYTES_KEPT {
+                *out = Vec::new();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends replies while waiting for bytes, mail or the end of a blocking command's time.
+    async fn wait(&mut self) -> io::Result<Wake> {
+        let until = self.session.waiting.and_then(|ticket| self.core().blocked.deadline(ticket));
+        match until {
+            None => poll_fn(|context| self.poll_wake(context)).await,
+            Some(until) => {
+                let left = until.0.saturating_sub(UnixMs::now().0);
+                let sleep = tokio::time::sleep(std::time::Duration::from_millis(left));
+                // Cancel safe: poll_wake keeps nothing in the future; what it read is in `input`.
+                tokio::select! {
+                    wake = poll_fn(|context| self.poll_wake(context)) => wake,
+                    () = sleep => Ok(Wake::Timeout),
+                }
+            }
+        }
+    }
+
+    fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Wake>> {
+        if let Poll::Ready(Err(error)) = self.poll_output(context) {
+            return Poll::Ready(Err(error));
+        }
+        if self.session.client.is_signaled() {
+            return Poll::Ready(Ok(Wake::Mail));
+        }
+        self.make_room();
+        match poll_read(&mut self.socket, &mut self.input, context) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Ok(Wake::Gone)),
+            Poll::Ready(Ok(count)) => {
+                self.worker.stats.net_in.add(count as u64);
+                self.worker.stats.reads.add(1);
+                Poll::Ready(Ok(Wake::Input))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                self.publish_buffers();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Room for the next read: what the unfinished argument lacks, or a page that grows when reads
+    /// fill it.
+    fn make_room(&mut self) {
+        let lacking = self.parser.lacking(&self.input);
+        let full = self.input.len() == self.input.capacity();
+        if lacking > self.input.capacity() - self.input.len() {
+            self.input.reserve(lacking);
+        } else if full {
+            let more = self.input.capacity().clamp(INPUT_BYTES_FIRST, INPUT_BYTES_GROWN);
+            self.input.reserve(more);
+        }
+    }
+
+    /// Whether the client has let more pile up than it may.
+    fn is_over_limit(&mut self) -> bool {
+        let config = self.core().config.load();
+        if self.input.len() as u64 > config.client_query_buffer_limit {
+            tracing::warn!("Closing client that reached max query buffer length: id={}", self.session.client.id);
+            return true;
+        }
+        let unsent = (self.reply.len() - self.sent) as u64;
+        if unsent == 0 {
+            self.soft_since = None;
+            return false;
+        }
+        let limits = &config.client_output_buffer_limit;
+        let limit = match self.session.is_subscribed() {
+            true => limits.pubsub,
+            false => limits.normal,
+        };
+        let hard = limit.hard_bytes != 0 && unsent > limit.hard_bytes;
+        let soft = limit.soft_bytes != 0 && unsent > limit.soft_bytes;
+        let since = match soft {
+            true => *self.soft_since.get_or_insert_with(clock::steady),
+            false => {
+                self.soft_since = None;
+                clock::steady()
+            }
+        };
+        let over = hard || soft && since.elapsed().as_secs() >= limit.soft_seconds;
+        if over {
+            tracing::warn!(
+                "Client id={} addr={} closed for overcoming of output buffer limits.",
+                self.session.client.id,
+                self.session.client.addr
+            );
+        }
+        over
+    }
+
+    /// Sends what is left before the connection closes.
+    async fn drain(&mut self) -> io::Result<()> {
+        poll_fn(|context| {
+            while self.sent < self.reply.len() {
+                let bytes = &self.reply.bytes()[self.sent..];
+                match poll_write(&mut self.socket, bytes, context) {
+                    Poll::Ready(Ok(count)) => self.sent += count,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// The client has gone: nothing waits for it, watches for it or is delivered to it any more.
+    fn leave(&mut self) {
+        let core = self.core();
+        if let Some(ticket) = self.session.waiting.take() {
+            blocking::give_up(core, ticket);
+        }
+        transaction::unwatch(core, &mut self.session);
+        self.session.unsubscribe_all(core);
+        core.clients.remove(self.session.client.id);
+    }
+}

@@ -1,0 +1,448 @@
+//! The journal: one ordered stream of records, written once, read by offset.
+//!
+//! ```text
+//! append   under the shard locks: the order of the stream is an order in which the commands
+//!          could have run
+//! flush    to the kernel, before any reply that depends on it leaves; whoever comes first writes
+//!          everything pending, the others find it done
+//! sync     to the disk, by the file thread: each second, or before the replies under `always`
+//! ```
+//!
+//! appended >= written >= synced always holds. A failed write is cut back and tried again; until
+//! it succeeds, writing clients wait and new writes are refused. A failed sync is final for its
+//! file: what it covered is written anew to another increment before anything is called synced.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::base::clock::{self, UnixMs};
+use crate::base::fs::{DiskFile, FsError};
+
+/// A position in the journal: bytes appended since the process began. Not a file offset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogOffset(pub u64);
+
+/// `appendfsync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SyncPolicy {
+    /// Replies wait for the disk.
+    Always = 0,
+    /// The file thread syncs each second.
+    EverySec = 1,
+    /// The kernel decides.
+    No = 2,
+}
+
+/// Records written before a SELECT is repeated, and such: what the stream's framing remembers.
+#[derive(Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    db: Option<u32>,
+    /// Second of the last `#TS:` annotation.
+    stamped: u64,
+}
+
+/// The writing end.
+#[derive(Default)]
+struct End {
+    file: Option<Arc<DiskFile>>,
+    /// Bytes of the file that are whole records.
+    size: u64,
+    /// Taken from pending and not in the file, because a write failed.
+    unwritten: Vec<u8>,
+    /// A buffer to exchange with pending.
+    spare: Vec<u8>,
+    /// Files that were switched away from, not synced yet, with the offset they end at.
+    retired: Vec<(Arc<DiskFile>, LogOffset)>,
+}
+
+/// Why the journal takes no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Verb, object and cause.
+    pub what: String,
+    /// Since when.
+    pub since: UnixMs,
+}
+
+/// What a reply waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durable {
+    /// The kernel has it: it survives the process.
+    Written,
+    /// The disk has it: it survives the machine.
+    Synced,
+}
+
+/// See the module.
+pub struct Journal {
+    active: AtomicBool,
+    stamps: AtomicBool,
+    policy: AtomicU8,
+    pending: Mutex<Pending>,
+    end: Mutex<End>,
+    appended: AtomicU64,
+    written: AtomicU64,
+    synced: AtomicU64,
+    size: AtomicU64,
+    failing: AtomicBool,
+    failure: Mutex<Option<Failure>>,
+    waiting: Mutex<Vec<(Durable, LogOffset, Waker)>>,
+    /// Offset up to which a sync was asked for, and the bell of the file thread.
+    wanted: Mutex<LogOffset>,
+    bell: Condvar,
+    /// Syncs done, and the nanoseconds of the last.
+    syncs: AtomicU64,
+    /// When everything written was last known to be synced, milliseconds.
+    last_sync: AtomicU64,
+}
+
+impl Default for Journal {
+    fn default() -> Journal {
+        Journal {
+            active: AtomicBool::new(false),
+            stamps: AtomicBool::new(false),
+            policy: AtomicU8::new(SyncPolicy::EverySec as u8),
+            pending: Mutex::default(),
+            end: Mutex::default(),
+            appended: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+            size: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            waiting: Mutex::default(),
+            wanted: Mutex::default(),
+            bell: Condvar::new(),
+            syncs: AtomicU64::new(0),
+            last_sync: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Journal {
+    /// Whether records are wanted at all.
+    #[inline]
+    pub fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// `appendfsync`.
+    pub fn policy(&self) -> SyncPolicy {
+        match self.policy.load(Ordering::Relaxed) {
+            0 => SyncPolicy::Always,
+            1 => SyncPolicy::EverySec,
+            _ => SyncPolicy::No,
+        }
+    }
+
+    /// Sets `appendfsync`.
+    pub fn set_policy(&self, policy: SyncPolicy) {
+        self.policy.store(policy as u8, Ordering::Relaxed);
+    }
+
+    /// Sets `aof-timestamp-enabled`.
+    pub fn set_stamps(&self, on: bool) {
+        self.stamps.store(on, Ordering::Relaxed);
+    }
+
+    /// Appends a unit of execution: `commands` are database and RESP bytes. More than one is
+    /// framed as a transaction. The caller holds the locks of every shard the unit touched.
+    pub fn append<'c>(
+        &self,
+        len: usize,
+        commands: impl Iterator<Item = (u32, &'c [u8])>,
+        now: UnixMs,
+    ) -> LogOffset {
+        let mut pending = self.pending.lock();
+        let before = pending.bytes.len();
+        if self.stamps.load(Ordering::Relaxed) && pending.stamped != now.secs() {
+            pending.stamped = now.secs();
+            let stamp = format!("#TS:{}\r\n", now.secs());
+            pending.bytes.extend_from_slice(stamp.as_bytes());
+        }
+        let mut first = true;
+        for (db, bytes) in commands {
+            if pending.db != Some(db) {
+                pending.db = Some(db);
+                let mut digits = itoa::Buffer::new();
+                let db = digits.format(db);
+                let select = format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{db}\r\n", db.len());
+                pending.bytes.extend_from_slice(select.as_bytes());
+            }
+            if first && len > 1 {
+                pending.bytes.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
+            }
+            first = false;
+            pending.bytes.extend_from_slice(bytes);
+        }
+        if len > 1 {
+            pending.bytes.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
+        }
+        let added = (pending.bytes.len() - before) as u64;
+        LogOffset(self.appended.fetch_add(added, Ordering::AcqRel) + added)
+    }
+
+    /// Everything appended so far.
+    pub fn appended(&self) -> LogOffset {
+        LogOffset(self.appended.load(Ordering::Acquire))
+    }
+
+    /// Everything the kernel has.
+    pub fn written(&self) -> LogOffset {
+        LogOffset(self.written.load(Ordering::Acquire))
+    }
+
+    /// Everything the disk has.
+    pub fn synced(&self) -> LogOffset {
+        LogOffset(self.synced.load(Ordering::Acquire))
+    }
+
+    /// Bytes of the present increment.
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// Syncs done since the start.
+    pub fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Whether a write or a sync has failed and not been made good.
+    #[inline]
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// What failed.
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure.lock().clone()
+    }
+
+    /// Hands everything pending to the kernel. Waits for whoever is doing so already.
+    pub fn flush(&self) {
+        self.flush_locked(&mut self.end.lock());
+    }
+
+    /// The same unless `upto` is written already.
+    #[inline]
+    pub fn flush_to(&self, upto: LogOffset) {
+        if self.written() < upto {
+            let mut end = self.end.lock();
+            if self.written() < upto {
+                self.flush_locked(&mut end);
+            }
+        }
+    }
+
+    fn flush_locked(&self, end: &mut End) {
+        {
+            let mut pending = self.pending.lock();
+            if end.unwritten.is_empty() {
+                std::mem::swap(&mut pending.bytes, &mut end.spare);
+                std::mem::swap(&mut end.unwritten, &mut end.spare);
+            } else {
+                end.unwritten.append(&mut pending.bytes);
+            }
+        }
+        if end.unwritten.is_empty() {
+            return;
+        }
+        if let Some(file) = end.file.clone()
+            && let Err((reached, error)) = file.append(&end.unwritten)
+        {
+            self.cut_back(end, &file, reached);
+            self.fail(&error);
+            return;
+        }
+        let count = end.unwritten.len() as u64;
+        end.size += count;
+        end.unwritten.clear();
+        if end.unwritten.capacity() > SPARE_BYTES_MAX {
+            end.unwritten = Vec::new();
+        }
+        std::mem::swap(&mut end.unwritten, &mut end.spare);
+        self.size.store(end.size, Ordering::Relaxed);
+        self.written.fetch_add(count, Ordering::AcqRel);
+        if end.file.is_none() {
+            self.synced.store(self.written().0, Ordering::Release);
+        }
+        self.recover();
+        self.wake(Durable::Written, self.written());
+        if self.policy() == SyncPolicy::Always && end.file.is_some() {
+            self.ask_sync(self.written());
+        }
+    }
+
+    /// A failed write leaves whole records only, or remembers how much of one is in the file.
+    fn cut_back(&self, end: &mut End, file: &DiskFile, reached: usize) {
+        if reached == 0 {
+            return;
+        }
+        if file.set_len(end.size).is_err() {
+            // The next attempt goes on in the middle of the record.
+            end.unwritten.drain(..reached);
+            end.size += reached as u64;
+            self.written.fetch_add(reached as u64, Ordering::AcqRel);
+        }
+    }
+
+    fn fail(&self, error: &FsError) {
+        let what = error.to_string();
+        let mut failure = self.failure.lock();
+        if failure.as_ref().is_none_or(|failure| failure.what != what) {
+            tracing::error!("Error writing to the append-only file: {what}");
+            let since = failure.as_ref().map_or(UnixMs::now(), |failure| failure.since);
+            *failure = Some(Failure { what, since });
+        }
+        self.failing.store(true, Ordering::Release);
+    }
+
+    fn recover(&self) {
+        if self.failing.swap(false, Ordering::AcqRel) {
+            *self.failure.lock() = None;
+            tracing::warn!("AOF write error looks solved. The server can write again.");
+        }
+    }
+
+    /// Ready once `upto` is as durable as asked. Wakes the task when that changes.
+    pub fn poll_durable(
+        &self,
+        upto: LogOffset,
+        durable: Durable,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        let reached = |journal: &Journal| match durable {
+            Durable::Written => journal.written(),
+            Durable::Synced => journal.synced(),
+        };
+        if reached(self) >= upto {
+            return Poll::Ready(());
+        }
+        self.waiting.lock().push((durable, upto, context.waker().clone()));
+        // It may have been reached between the look and the registration.
+        if reached(self) >= upto { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn wake(&self, durable: Durable, upto: LogOffset) {
+        self.waiting.lock().retain(|(wanted, offset, waker)| {
+            let due = *wanted == durable && *offset <= upto;
+            if due {
+                waker.wake_by_ref();
+            }
+            !due
+        });
+    }
+
+    /// What replies wait for under the present policy.
+    pub fn needed(&self) -> Durable {
+        match self.policy() {
+            SyncPolicy::Always => Durable::Synced,
+            SyncPolicy::EverySec | SyncPolicy::No => Durable::Written,
+        }
+    }
+
+    /// Asks the file thread to sync up to `upto`.
+    pub fn ask_sync(&self, upto: LogOffset) {
+        let mut wanted = self.wanted.lock();
+        if *wanted < upto {
+            *wanted = upto;
+            self.bell.notify_one();
+        }
+    }
+
+    /// The file thread: syncs when asked, and each second under `everysec`. Ends when `stop` is
+    /// set; the last sync is the caller's.
+    pub fn run_syncs(&self, stop: &AtomicBool, paused: impl Fn() -> bool) {
+        let mut last = clock::steady();
+        while !stop.load(Ordering::Acquire) {
+            {
+                let mut wanted = self.wanted.lock();
+                if *wanted <= self.synced() {
+                    self.bell.wait_for(&mut wanted, SYNC_WAIT);
+                }
+            }
+            let asked = *self.wanted.lock() > self.synced();
+            let due = last.elapsed() >= SYNC_INTERVAL && self.written() > self.synced();
+            if self.is_failing() {
+                self.flush();
+            }
+            if asked || (due && self.policy() == SyncPolicy::EverySec && !paused()) {
+                last = clock::steady();
+                self.sync();
+            }
+        }
+    }
+
+    /// Makes everything written so far durable; says whether that worked.
+    pub fn sync(&self) -> bool {
+        let (file, upto, retired) = {
+            let mut end = self.end.lock();
+            (end.file.clone(), self.written(), std::mem::take(&mut end.retired))
+        };
+        for (index, (old, until)) in retired.iter().enumerate() {
+            if let Err(error) = old.sync_data() {
+                self.fail(&error);
+                self.end.lock().retired.splice(0..0, retired[index..].iter().cloned());
+                return false;
+            }
+            self.advance_synced(*until);
+        }
+        if let Some(file) = file
+            && let Err(error) = file.sync_data()
+        {
+            self.fail_sync(&error);
+            return false;
+        }
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.last_sync.store(UnixMs::now().0, Ordering::Relaxed);
+        self.advance_synced(upto);
+        true
+    }
+
+    fn fail_sync(&self, error: &FsError) {
+        self.fail(error);
+        tracing::error!(
+            "The kernel may have dropped what it could not sync; replies that wait for the disk \
+             stay back until a rewrite has put the data into a new file"
+        );
+    }
+
+    fn advance_synced(&self, upto: LogOffset) {
+        self.synced.fetch_max(upto.0, Ordering::AcqRel);
+        self.wake(Durable::Synced, upto);
+    }
+
+    /// Goes on in another file from this moment. The caller holds the locks of all shards, so
+    /// nothing is appended meanwhile; everything before is in the old file. `None` ends writing.
+    pub fn switch(&self, file: Option<Arc<DiskFile>>, size: u64) {
+        let mut end = self.end.lock();
+        self.flush_locked(&mut end);
+        if let Some(old) = end.file.take() {
+            let upto = self.written();
+            end.retired.push((old, upto));
+        }
+        self.active.store(file.is_some(), Ordering::Release);
+        end.file = file;
+        end.size = size;
+        self.size.store(size, Ordering::Relaxed);
+        // Whoever reads the new file alone must learn the database.
+        self.pending.lock().db = None;
+    }
+
+    /// The file that is written to.
+    pub fn file(&self) -> Option<Arc<DiskFile>> {
+        self.end.lock().file.clone()
+    }
+}
+
+/// A buffer larger than this is given back after it was written.
+const SPARE_BYTES_MAX: usize = 1 << 20;
+/// How often the file thread looks without being asked.
+const SYNC_WAIT: std::time::Duration = std::time::Duration::from_millis(100);
+/// `everysec`.
+const SYNC_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
