@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::ds::listpack::{Item, Iter as PackedIter, Listpack, ListpackRef};
+use crate::ds::listpack::{BYTES_MAX, Item, Iter as PackedIter, Listpack, ListpackRef};
 
 /// `DEBUG QUICKLIST-PACKED-THRESHOLD`: elements of at least so many bytes are nodes of their own.
 /// 0: those larger than what the fill setting allows a node.
@@ -76,7 +76,7 @@ impl Fill {
         match (PACKED_THRESHOLD.load(Ordering::Relaxed), self) {
             (0, Fill::Bytes(max)) => bytes > max,
             (0, Fill::Count(_)) => bytes > SIZE_SAFETY_LIMIT,
-            (threshold, _) => bytes >= threshold,
+            (threshold, _) => bytes >= threshold || bytes > BYTES_MAX / 2,
         }
     }
 }

@@ -54,7 +54,7 @@ impl Hash {
     /// Adopts a listpack of fields and values, after checking that none is there twice.
     pub fn from_listpack(listpack: Listpack, limits: &Limits) -> Result<Hash, Malformed> {
         let len = listpack.len();
-        if len % 2 != 0 {
+        if !len.is_multiple_of(2) {
             return Err(Malformed::Odd);
         }
         check_distinct(listpack.iter().step_by(2))?;

@@ -146,6 +146,7 @@ pub trait Variant: Sized {
     fn of_mut(value: &mut Value) -> Option<&mut Self>;
 
     /// A value without elements.
+    #[expect(clippy::new_ret_no_self, reason = "the keyspace stores values")]
     fn new(limits: &Limits) -> Value;
 
     /// Whether there are no elements.

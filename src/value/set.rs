@@ -262,15 +262,20 @@ impl Set {
         }
     }
 
-    /// Turns a listpack of nothing but integers into an intset, as commands do that store a result.
+    /// Turns a set of nothing but integers into an intset, if it is within the limits, as commands
+    /// do that store a result.
     pub fn prefer_intset(&mut self, limits: &Limits) {
-        let Repr::Listpack(listpack) = &self.0 else { return };
-        if listpack.len() > limits.set_max_intset_entries {
+        if self.intset().is_some() || self.len() > limits.set_max_intset_entries {
             return;
         }
-        let mut intset = Intset::new();
-        for item in listpack.iter() {
+        let mut values = Vec::with_capacity(self.len());
+        for item in self.iter() {
             let Some(value) = item.as_i64() else { return };
+            values.push(value);
+        }
+        values.sort_unstable();
+        let mut intset = Intset::new();
+        for value in values {
             intset.insert(value);
         }
         self.0 = Repr::Intset(intset);

@@ -166,7 +166,7 @@ impl Zset {
     /// put in order.
     pub fn from_listpack(listpack: Listpack, limits: &Limits) -> Result<Zset, Malformed> {
         let len = listpack.len();
-        if len % 2 != 0 {
+        if !len.is_multiple_of(2) {
             return Err(Malformed::Odd);
         }
         let scored = listpack.iter().skip(1).step_by(2);
@@ -614,6 +614,18 @@ mod tests {
             zset.iter().map(flat).collect::<Vec<_>>(),
             [(2.0, b"a".to_vec()), (2.5, b"b".to_vec())]
         );
+    }
+
+    /// Redis 7.0 takes 118 bytes for each of a million members of 16 bytes with such scores.
+    #[test]
+    fn big_zset_takes_less_than_three_quarters_of_redis_memory() {
+        let limits = Limits::default();
+        let mut zset = Zset::new();
+        for n in 0..100_000u64 {
+            let score = (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) as f64 / 3.0;
+            zset.set(format!("member:{n:09}").as_bytes(), score, &limits);
+        }
+        assert!(zset.memory_bytes() < zset.len() * 118 * 3 / 4);
     }
 
     proptest! {
