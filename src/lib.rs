@@ -1,4 +1,23 @@
-//! The map of the house. A folder imports only from those above it in this list.
+//! The map of the house. A folder imports only from those above it in this list:
+//!
+//! ```text
+//! base        things the standard library could have had
+//! resp        the wire: requests, replies, errors
+//! ds          tables, listpacks, trees
+//! value       what a key can hold
+//! keyspace    shards, entries, open and commit
+//! config      the settings
+//! spec        facts about commands
+//! pubsub      channels and who listens
+//! script      the Lua machine
+//! stats       counters
+//! persist     what outlives the process
+//! engine      from a batch of requests to replies and records
+//! command     the commands
+//! net         sockets
+//! server      the process
+//! cli         what argv asks for
+//! ```
 
 pub mod base;
 pub mod cli;

@@ -5,6 +5,7 @@ pub mod crc;
 pub mod fs;
 pub mod glob;
 pub mod hash;
+pub mod long_double;
 pub mod lzf;
 pub mod num;
 pub mod rng;

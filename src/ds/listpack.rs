@@ -1,1 +1,815 @@
-//! To be.
+//! Listpack: a run of strings and integers in one flat allocation, byte for byte Redis's.
+//!
+//! ```text
+//! total bytes u32 | elements u16 (65535: unknown) | entry ... entry | 0xff
+//! entry: encoding and data | their length, readable from the right
+//! ```
+//!
+//! Elements are addressed by position: the offset of an entry. A position is good until the
+//! listpack changes. Invariants, established by `parse` and kept by every `&mut self` method:
+//!   1. the header's total is the length of the bytes, the last of which is 0xff;
+//!   2. between header and end stand whole entries, each followed by its own length;
+//!   3. the header counts them, or says 65535.
+
+use crate::base::num::{parse_i64, text_len_i64};
+use crate::ds::thin::ThinBytes;
+
+const HEADER: usize = 6;
+const END: u8 = 0xff;
+const COUNT_UNKNOWN: u16 = u16::MAX;
+
+/// Bytes beyond which nothing may be added to a listpack.
+pub const BYTES_MAX: usize = 1 << 30;
+
+/// Why bytes are not a listpack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Corrupt {
+    /// Shorter than an empty listpack, or no end mark.
+    #[error("listpack is truncated")]
+    Truncated,
+    /// The header states another size.
+    #[error("listpack of {actual} bytes says it has {stated}")]
+    Size {
+        /// What the header says.
+        stated: usize,
+        /// What there is.
+        actual: usize,
+    },
+    /// The entry at this offset is not one.
+    #[error("listpack entry at byte {0} is malformed")]
+    Entry(usize),
+    /// The header states another number of elements.
+    #[error("listpack of {actual} elements says it has {stated}")]
+    Count {
+        /// What the header says.
+        stated: usize,
+        /// What there is.
+        actual: usize,
+    },
+}
+
+/// An element: an integer, or bytes borrowed from the listpack.
+#[derive(Clone, Copy, Debug)]
+pub enum Item<'a> {
+    /// Stored as an integer; its text is the canonical decimal one.
+    Int(i64),
+    /// Stored as bytes.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Item<'a> {
+    /// How these bytes are stored: as an integer when they are one's canonical text.
+    pub fn of(bytes: &'a [u8]) -> Item<'a> {
+        match parse_i64(bytes) {
+            Some(value) => Item::Int(value),
+            None => Item::Bytes(bytes),
+        }
+    }
+
+    /// The element as text; an integer is written into `buffer`.
+    pub fn bytes<'b>(self, buffer: &'b mut itoa::Buffer) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        match self {
+            Item::Int(value) => buffer.format(value).as_bytes(),
+            Item::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// Calls `f` with the element as text.
+    pub fn with_bytes<R>(self, f: impl FnOnce(&[u8]) -> R) -> R {
+        f(self.bytes(&mut itoa::Buffer::new()))
+    }
+
+    /// The element as owned text.
+    pub fn to_vec(self) -> Vec<u8> {
+        self.with_bytes(<[u8]>::to_vec)
+    }
+
+    /// Appends the element's text.
+    pub fn write_to(self, out: &mut Vec<u8>) {
+        self.with_bytes(|bytes| out.extend_from_slice(bytes));
+    }
+
+    /// Bytes of the element's text.
+    pub fn text_len(self) -> usize {
+        match self {
+            Item::Int(value) => text_len_i64(value),
+            Item::Bytes(bytes) => bytes.len(),
+        }
+    }
+
+    /// The integer, when the element is stored as one or its text is one's canonical text.
+    pub fn as_i64(self) -> Option<i64> {
+        match self {
+            Item::Int(value) => Some(value),
+            Item::Bytes(bytes) => parse_i64(bytes),
+        }
+    }
+}
+
+impl PartialEq<[u8]> for Item<'_> {
+    fn eq(&self, other: &[u8]) -> bool {
+        match *self {
+            Item::Int(value) => parse_i64(other) == Some(value),
+            Item::Bytes(bytes) => bytes == other,
+        }
+    }
+}
+
+impl PartialEq for Item<'_> {
+    fn eq(&self, other: &Item<'_>) -> bool {
+        match (*self, *other) {
+            (Item::Int(a), Item::Int(b)) => a == b,
+            (item, Item::Bytes(bytes)) | (Item::Bytes(bytes), item) => item == *bytes,
+        }
+    }
+}
+
+/// An element's encoding: head, data and trailing length, ready to be joined.
+struct Encoded<'a> {
+    head: [u8; 9],
+    head_len: usize,
+    data: &'a [u8],
+    back: [u8; 5],
+    back_len: usize,
+}
+
+impl<'a> Encoded<'a> {
+    fn of(item: Item<'a>) -> Encoded<'a> {
+        let mut head = [0; 9];
+        let (head_len, data) = match item {
+            Item::Int(value) => (encode_int(value, &mut head), &b""[..]),
+            Item::Bytes(bytes) => (encode_string_head(bytes.len(), &mut head), bytes),
+        };
+        let mut back = [0; 5];
+        let back_len = encode_back(head_len + data.len(), &mut back);
+        Encoded { head, head_len, data, back, back_len }
+    }
+
+    fn len(&self) -> usize {
+        self.head_len + self.data.len() + self.back_len
+    }
+
+    fn parts(&self) -> [&[u8]; 3] {
+        [&self.head[..self.head_len], self.data, &self.back[..self.back_len]]
+    }
+}
+
+fn encode_int(value: i64, out: &mut [u8; 9]) -> usize {
+    let bytes = value.to_le_bytes();
+    let (tag, width) = match value {
+        0..=127 => {
+            out[0] = value as u8;
+            return 1;
+        }
+        -4096..=4095 => {
+            let low = (value & 0x1fff) as u16;
+            out[0] = 0xc0 | (low >> 8) as u8;
+            out[1] = low as u8;
+            return 2;
+        }
+        -0x8000..=0x7fff => (0xf1, 2),
+        -0x80_0000..=0x7f_ffff => (0xf2, 3),
+        -0x8000_0000..=0x7fff_ffff => (0xf3, 4),
+        _ => (0xf4, 8),
+    };
+    out[0] = tag;
+    out[1..=width].copy_from_slice(&bytes[..width]);
+    1 + width
+}
+
+fn encode_string_head(len: usize, out: &mut [u8; 9]) -> usize {
+    match len {
+        0..64 => {
+            out[0] = 0x80 | len as u8;
+            1
+        }
+        64..4096 => {
+            out[0] = 0xe0 | (len >> 8) as u8;
+            out[1] = len as u8;
+            2
+        }
+        _ => {
+            out[0] = 0xf0;
+            out[1..5].copy_from_slice(&(len as u32).to_le_bytes());
+            5
+        }
+    }
+}
+
+/// Bytes that the trailing length of an entry of `len` takes. The bounds are one lower than seven
+/// bits a byte would allow, and part of the format.
+fn back_size(len: usize) -> usize {
+    match len {
+        0..=127 => 1,
+        128..16383 => 2,
+        16383..2_097_151 => 3,
+        2_097_151..268_435_455 => 4,
+        _ => 5,
+    }
+}
+
+fn encode_back(len: usize, out: &mut [u8; 5]) -> usize {
+    let size = back_size(len);
+    for (at, byte) in out[..size].iter_mut().enumerate() {
+        let group = (len >> (7 * (size - 1 - at))) as u8 & 0x7f;
+        *byte = if at == 0 { group } else { group | 0x80 };
+    }
+    size
+}
+
+/// Reads a trailing length that ends right before `end`.
+fn decode_back(bytes: &[u8], end: usize) -> Option<usize> {
+    let mut len = 0usize;
+    for group in 0..5 {
+        let byte = *bytes.get(end.checked_sub(group + 1)?)?;
+        len |= usize::from(byte & 0x7f) << (7 * group);
+        if byte & 0x80 == 0 {
+            return Some(len);
+        }
+    }
+    None
+}
+
+/// The element whose entry begins with `bytes`, and its length without the trailing one.
+#[inline]
+fn decode(bytes: &[u8]) -> Option<(Item<'_>, usize)> {
+    let (&tag, rest) = bytes.split_first()?;
+    let string = |head: usize, len: usize| {
+        let data = bytes.get(head..head.checked_add(len)?)?;
+        Some((Item::Bytes(data), head + len))
+    };
+    Some(match tag {
+        0x00..=0x7f => (Item::Int(i64::from(tag)), 1),
+        0x80..=0xbf => return string(1, usize::from(tag & 0x3f)),
+        0xc0..=0xdf => {
+            let raw = u16::from_be_bytes([tag & 0x1f, *rest.first()?]);
+            (Item::Int(i64::from((raw << 3) as i16 >> 3)), 2)
+        }
+        0xe0..=0xef => {
+            return string(2, usize::from(tag & 0x0f) << 8 | usize::from(*rest.first()?));
+        }
+        0xf0 => return string(5, u32::from_le_bytes(*rest.first_chunk()?) as usize),
+        0xf1 => (Item::Int(i64::from(i16::from_le_bytes(*rest.first_chunk()?))), 3),
+        0xf2 => {
+            let [a, b, c] = *rest.first_chunk()?;
+            (Item::Int(i64::from(i32::from_le_bytes([0, a, b, c]) >> 8)), 4)
+        }
+        0xf3 => (Item::Int(i64::from(i32::from_le_bytes(*rest.first_chunk()?))), 5),
+        0xf4 => (Item::Int(i64::from_le_bytes(*rest.first_chunk()?)), 9),
+        _ => return None,
+    })
+}
+
+/// The length of the entry that begins with `bytes`, without the trailing one.
+#[inline]
+fn entry_len(bytes: &[u8]) -> usize {
+    match bytes[0] {
+        0x00..=0x7f => 1,
+        tag @ 0x80..=0xbf => 1 + usize::from(tag & 0x3f),
+        0xc0..=0xdf => 2,
+        tag @ 0xe0..=0xef => 2 + (usize::from(tag & 0x0f) << 8 | usize::from(bytes[1])),
+        0xf1 => 3,
+        0xf2 => 4,
+        0xf3 => 5,
+        0xf4 => 9,
+        _ => 5 + u32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]) as usize,
+    }
+}
+
+/// Proves that bytes from outside are a listpack.
+fn validate(bytes: &[u8]) -> Result<(), Corrupt> {
+    let actual = bytes.len();
+    let Some((head, [inner @ .., END])) = bytes.split_first_chunk::<HEADER>() else {
+        return Err(Corrupt::Truncated);
+    };
+    let stated = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+    if stated != actual {
+        return Err(Corrupt::Size { stated, actual });
+    }
+    let mut at = 0;
+    let mut count = 0usize;
+    while at < inner.len() {
+        let wrong = Corrupt::Entry(HEADER + at);
+        let (_, len) = decode(&inner[at..]).ok_or(wrong)?;
+        let mut back = [0; 5];
+        let size = encode_back(len, &mut back);
+        if inner.get(at + len..at + len + size) != Some(&back[..size]) {
+            return Err(wrong);
+        }
+        at += len + size;
+        count += 1;
+    }
+    let stated = u16::from_le_bytes([head[4], head[5]]);
+    if stated != COUNT_UNKNOWN && usize::from(stated) != count {
+        return Err(Corrupt::Count { stated: usize::from(stated), actual: count });
+    }
+    Ok(())
+}
+
+/// A borrowed listpack: everything that can be read.
+#[derive(Clone, Copy)]
+pub struct ListpackRef<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> ListpackRef<'a> {
+    /// Validates bytes from outside.
+    pub fn parse(bytes: &'a [u8]) -> Result<ListpackRef<'a>, Corrupt> {
+        validate(bytes)?;
+        Ok(ListpackRef { bytes })
+    }
+
+    /// The listpack's bytes.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The number of elements. Counts them one by one beyond 65534.
+    pub fn len(self) -> usize {
+        match u16::from_le_bytes([self.bytes[4], self.bytes[5]]) {
+            COUNT_UNKNOWN => self.iter().count(),
+            count => usize::from(count),
+        }
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(self) -> bool {
+        self.bytes.len() == HEADER + 1
+    }
+
+    /// The position behind the last element, where one may be inserted.
+    pub fn end(self) -> usize {
+        self.bytes.len() - 1
+    }
+
+    /// The position of the first element.
+    pub fn first(self) -> Option<usize> {
+        (!self.is_empty()).then_some(HEADER)
+    }
+
+    /// The position of the last element.
+    pub fn last(self) -> Option<usize> {
+        self.prev(self.end())
+    }
+
+    /// The position after that of an element.
+    #[inline]
+    pub fn next(self, pos: usize) -> Option<usize> {
+        let next = pos + self.entry_size(pos);
+        (next < self.end()).then_some(next)
+    }
+
+    /// The position before that of an element, or before the end.
+    pub fn prev(self, pos: usize) -> Option<usize> {
+        if pos <= HEADER {
+            return None;
+        }
+        let len = decode_back(self.bytes, pos)?;
+        Some(pos - len - back_size(len))
+    }
+
+    /// The element at a position.
+    #[inline]
+    pub fn item(self, pos: usize) -> Item<'a> {
+        decode(&self.bytes[pos..]).expect("a position is that of a whole entry").0
+    }
+
+    /// The position of the element at `index`; negative ones count from the end.
+    pub fn seek(self, index: i64) -> Option<usize> {
+        let from_front = if index >= 0 {
+            usize::try_from(index).ok()?
+        } else {
+            let mut back = index.unsigned_abs();
+            let known = u16::from_le_bytes([self.bytes[4], self.bytes[5]]);
+            if known != COUNT_UNKNOWN && back > u64::from(known) {
+                return None;
+            }
+            let mut pos = self.end();
+            while back > 0 {
+                pos = self.prev(pos)?;
+                back -= 1;
+            }
+            return Some(pos);
+        };
+        let known = u16::from_le_bytes([self.bytes[4], self.bytes[5]]);
+        if known != COUNT_UNKNOWN {
+            if from_front >= usize::from(known) {
+                return None;
+            }
+            if from_front > usize::from(known) / 2 {
+                return self.seek(index - i64::from(known));
+            }
+        }
+        let mut pos = self.first()?;
+        for _ in 0..from_front {
+            pos = self.next(pos)?;
+        }
+        Some(pos)
+    }
+
+    /// The element at `index`; negative ones count from the end.
+    pub fn get(self, index: i64) -> Option<Item<'a>> {
+        Some(self.item(self.seek(index)?))
+    }
+
+    /// The position of the first element equal to `wanted`, from `pos` on, comparing one element
+    /// and then passing over `skip`.
+    pub fn find_from(self, pos: usize, wanted: &[u8], skip: usize) -> Option<usize> {
+        let as_int = parse_i64(wanted);
+        let mut pos = (pos < self.end()).then_some(pos)?;
+        loop {
+            let equal = match self.item(pos) {
+                Item::Int(value) => as_int == Some(value),
+                Item::Bytes(bytes) => bytes == wanted,
+            };
+            if equal {
+                return Some(pos);
+            }
+            for _ in 0..=skip {
+                pos = self.next(pos)?;
+            }
+        }
+    }
+
+    /// `find_from` the first element.
+    pub fn find(self, wanted: &[u8], skip: usize) -> Option<usize> {
+        self.find_from(HEADER, wanted, skip)
+    }
+
+    /// The elements, from either end.
+    pub fn iter(self) -> Iter<'a> {
+        Iter { listpack: self, front: HEADER, back: self.end() }
+    }
+
+    /// The elements in twos, as hashes and sorted sets store them. A last odd one is left out.
+    pub fn pairs(self) -> impl Iterator<Item = (Item<'a>, Item<'a>)> {
+        let mut items = self.iter();
+        std::iter::from_fn(move || Some((items.next()?, items.next()?)))
+    }
+
+    /// Bytes of the entry at a position, its trailing length included.
+    #[inline]
+    fn entry_size(self, pos: usize) -> usize {
+        let len = entry_len(&self.bytes[pos..]);
+        len + back_size(len)
+    }
+}
+
+/// The elements of a listpack.
+#[derive(Clone)]
+pub struct Iter<'a> {
+    listpack: ListpackRef<'a>,
+    front: usize,
+    back: usize,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Item<'a>;
+
+    fn next(&mut self) -> Option<Item<'a>> {
+        if self.front >= self.back {
+            return None;
+        }
+        let bytes = &self.listpack.bytes[self.front..];
+        let (item, len) = decode(bytes).expect("between front and back stand whole entries");
+        self.front += len + back_size(len);
+        Some(item)
+    }
+}
+
+impl DoubleEndedIterator for Iter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.front >= self.back {
+            return None;
+        }
+        self.back = self.listpack.prev(self.back)?;
+        Some(self.listpack.item(self.back))
+    }
+}
+
+/// An owned listpack: one pointer.
+#[derive(Clone, Debug)]
+pub struct Listpack {
+    bytes: ThinBytes,
+}
+
+impl Default for Listpack {
+    fn default() -> Listpack {
+        Listpack::new()
+    }
+}
+
+impl Listpack {
+    /// An empty listpack.
+    pub fn new() -> Listpack {
+        Listpack::with_capacity(HEADER + 1)
+    }
+
+    /// An empty listpack with room for `bytes` in all.
+    pub fn with_capacity(bytes: usize) -> Listpack {
+        let mut thin = ThinBytes::with_capacity(bytes);
+        thin.extend(&[(HEADER + 1) as u8, 0, 0, 0, 0, 0, END]);
+        Listpack { bytes: thin }
+    }
+
+    /// Validates bytes from outside and copies them.
+    pub fn parse(bytes: &[u8]) -> Result<Listpack, Corrupt> {
+        validate(bytes)?;
+        Ok(Listpack { bytes: ThinBytes::from_slice(bytes) })
+    }
+
+    /// A listpack of these elements.
+    pub fn from_items<'a>(items: impl IntoIterator<Item = Item<'a>>) -> Listpack {
+        let mut listpack = Listpack::new();
+        items.into_iter().for_each(|item| listpack.push_back(item));
+        listpack
+    }
+
+    /// The listpack, borrowed.
+    #[inline]
+    pub fn view(&self) -> ListpackRef<'_> {
+        ListpackRef { bytes: &self.bytes }
+    }
+
+    /// The listpack's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The size in bytes, header and end included.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Bytes of memory this takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.memory_bytes()
+    }
+
+    /// Whether `bytes` more may be added without growing beyond what a listpack may be.
+    pub fn fits(&self, bytes: usize) -> bool {
+        self.size().saturating_add(bytes) <= BYTES_MAX
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.view().len()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.view().is_empty()
+    }
+
+    /// The elements, from either end.
+    pub fn iter(&self) -> Iter<'_> {
+        self.view().iter()
+    }
+
+    /// The element at `index`; negative ones count from the end.
+    pub fn get(&self, index: i64) -> Option<Item<'_>> {
+        self.view().get(index)
+    }
+
+    /// The element at a position.
+    pub fn item(&self, pos: usize) -> Item<'_> {
+        self.view().item(pos)
+    }
+
+    /// Appends an element.
+    pub fn push_back(&mut self, item: Item<'_>) {
+        self.insert(self.view().end(), item);
+    }
+
+    /// Prepends an element.
+    pub fn push_front(&mut self, item: Item<'_>) {
+        self.insert(HEADER, item);
+    }
+
+    /// Inserts an element before the position, or at the end's. It then stands at `pos`.
+    pub fn insert(&mut self, pos: usize, item: Item<'_>) {
+        self.bytes.splice(pos, 0, &Encoded::of(item).parts());
+        self.update_header(1);
+    }
+
+    /// Inserts two elements before the position: the first then stands at `pos`.
+    pub fn insert_pair(&mut self, pos: usize, first: Item<'_>, second: Item<'_>) {
+        let (first, second) = (Encoded::of(first), Encoded::of(second));
+        let ([a, b, c], [d, e, f]) = (first.parts(), second.parts());
+        self.bytes.splice(pos, 0, &[a, b, c, d, e, f]);
+        self.update_header(2);
+    }
+
+    /// Replaces the element at a position.
+    pub fn replace(&mut self, pos: usize, item: Item<'_>) {
+        let size = self.view().entry_size(pos);
+        self.bytes.splice(pos, size, &Encoded::of(item).parts());
+        self.update_header(0);
+    }
+
+    /// Removes the element at a position; the one after it then stands there, or the end.
+    pub fn remove(&mut self, pos: usize) {
+        self.remove_many(pos, 1);
+    }
+
+    /// Removes up to `count` elements from a position on; says how many.
+    pub fn remove_many(&mut self, pos: usize, count: usize) -> usize {
+        let view = self.view();
+        let (mut end, mut removed) = (pos, 0);
+        while removed < count && end < view.end() {
+            end += view.entry_size(end);
+            removed += 1;
+        }
+        self.bytes.splice(pos, end - pos, &[]);
+        self.update_header(-(removed as i64));
+        removed
+    }
+
+    /// Removes up to `count` elements from `index` on, negative ones counting from the end; says
+    /// how many.
+    pub fn remove_range(&mut self, index: i64, count: usize) -> usize {
+        match self.view().seek(index) {
+            Some(pos) if count > 0 => self.remove_many(pos, count),
+            _ => 0,
+        }
+    }
+
+    /// Takes everything from the position on into a listpack of its own.
+    pub fn split_off(&mut self, pos: usize) -> Listpack {
+        let tail_len = Iter { listpack: self.view(), front: pos, back: self.view().end() }.count();
+        let moved = &self.bytes[pos..self.view().end()];
+        let mut tail = Listpack::with_capacity(HEADER + moved.len() + 1);
+        tail.bytes.splice(HEADER, 0, &[moved]);
+        tail.update_header(tail_len as i64);
+        let moved = moved.len();
+        self.bytes.splice(pos, moved, &[]);
+        self.update_header(-(tail_len as i64));
+        self.bytes.shrink_to_fit();
+        tail
+    }
+
+    /// Appends all elements of another listpack.
+    pub fn append(&mut self, other: ListpackRef<'_>) {
+        let count = other.len() as i64;
+        let end = self.view().end();
+        self.bytes.splice(end, 0, &[&other.bytes[HEADER..other.end()]]);
+        self.update_header(count);
+    }
+
+    /// Gives back spare room.
+    pub fn shrink_to_fit(&mut self) {
+        self.bytes.shrink_to_fit();
+    }
+
+    /// Bytes that an element takes.
+    pub fn encoded_size(item: Item<'_>) -> usize {
+        Encoded::of(item).len()
+    }
+
+    /// Writes size and count after a change by `added` elements. A count that does not fit is
+    /// unknown, and stays so until the listpack has no elements or is counted as few enough.
+    fn update_header(&mut self, added: i64) {
+        let size = u32::try_from(self.bytes.len()).expect("thin bytes below 4 GiB");
+        self.bytes[..4].copy_from_slice(&size.to_le_bytes());
+        let count = u16::from_le_bytes([self.bytes[4], self.bytes[5]]);
+        if added == 0 {
+            return;
+        }
+        let count = if count == COUNT_UNKNOWN {
+            // Growing cannot make it known; shrinking can, where counting is worth it.
+            if added > 0 || self.bytes.len() - HEADER > 4 * usize::from(COUNT_UNKNOWN) {
+                return;
+            }
+            self.iter().count() as i64
+        } else {
+            i64::from(count) + added
+        };
+        let count = u16::try_from(count).unwrap_or(COUNT_UNKNOWN);
+        self.bytes[4..6].copy_from_slice(&count.to_le_bytes());
+    }
+}
+
+const _: () = assert!(size_of::<Option<Listpack>>() == 8);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn texts(listpack: &Listpack) -> Vec<Vec<u8>> {
+        listpack.iter().map(Item::to_vec).collect()
+    }
+
+    #[test]
+    fn bytes_are_those_of_redis() {
+        let mut listpack = Listpack::new();
+        for text in ["hello", "1", "-1", "1000", "100000", "foo-5000000000"] {
+            listpack.push_back(Item::of(text.as_bytes()));
+        }
+        let expected = b"\x31\0\0\0\x06\0\x85hello\x06\x01\x01\xdf\xff\x02\xc3\xe8\x02\
+            \xf2\xa0\x86\x01\x04\x8efoo-5000000000\x0f\xff";
+        let mut expected = expected.to_vec();
+        expected[0] = expected.len() as u8;
+        assert_eq!(listpack.as_bytes(), expected);
+    }
+
+    #[test]
+    fn corrupt_bytes_are_refused() {
+        let good = Listpack::from_items([Item::Int(5), Item::Bytes(b"abc")]);
+        let good = good.as_bytes();
+        for at in 0..good.len() {
+            assert!(Listpack::parse(&good[..at]).is_err());
+        }
+        let mut wrong = good.to_vec();
+        wrong[4] = 3;
+        assert_eq!(Listpack::parse(&wrong).unwrap_err(), Corrupt::Count { stated: 3, actual: 2 });
+        let mut wrong = good.to_vec();
+        wrong[7] = 2;
+        assert_eq!(Listpack::parse(&wrong).unwrap_err(), Corrupt::Entry(6));
+    }
+
+    #[test]
+    fn counts_beyond_the_header_are_found_by_walking() {
+        let mut listpack = Listpack::new();
+        for _ in 0..70_000 {
+            listpack.push_back(Item::Int(1));
+        }
+        assert_eq!(listpack.len(), 70_000);
+        assert_eq!(listpack.remove_range(-60_000, 50_000), 50_000);
+        assert_eq!(listpack.len(), 20_000);
+        assert!(Listpack::parse(listpack.as_bytes()).is_ok());
+        assert!(listpack.get(-20_000).is_some() && listpack.get(-20_001).is_none());
+    }
+
+    fn element() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            any::<i64>().prop_map(|value| value.to_string().into_bytes()),
+            (-5000i64..5000).prop_map(|value| value.to_string().into_bytes()),
+            prop::collection::vec(any::<u8>(), 0..80),
+            (4000usize..4200).prop_map(|len| vec![b'x'; len]),
+            (16370usize..16390).prop_map(|len| vec![b'y'; len]),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn changes_agree_with_vec(
+            steps in prop::collection::vec((0u8..7, 0usize..30, element()), 0..60)
+        ) {
+            let mut model: Vec<Vec<u8>> = Vec::new();
+            let mut listpack = Listpack::new();
+            for (kind, at, element) in steps {
+                let at = at.min(model.len());
+                let view = listpack.view();
+                let pos = view.seek(at as i64).unwrap_or(view.end());
+                match kind {
+                    0..=3 => {
+                        listpack.insert(pos, Item::of(&element));
+                        model.insert(at, element);
+                    }
+                    4 if at < model.len() => {
+                        listpack.replace(pos, Item::of(&element));
+                        model[at] = element;
+                    }
+                    5 => {
+                        let removed = listpack.remove_many(pos, 3);
+                        prop_assert_eq!(removed, model.drain(at..(at + 3).min(model.len())).count());
+                    }
+                    6 => {
+                        let tail = listpack.split_off(pos);
+                        prop_assert!(Listpack::parse(tail.as_bytes()).is_ok());
+                        listpack.append(tail.view());
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(texts(&listpack), model.clone());
+                prop_assert_eq!(listpack.len(), model.len());
+                prop_assert!(Listpack::parse(listpack.as_bytes()).is_ok());
+            }
+            let back: Vec<_> = listpack.iter().rev().map(Item::to_vec).collect();
+            model.reverse();
+            prop_assert_eq!(back, model.clone());
+            for element in &model {
+                let found = listpack.view().find(element, 0).map(|pos| listpack.item(pos).to_vec());
+                prop_assert_eq!(found.as_ref(), Some(element));
+            }
+        }
+
+        #[test]
+        fn parsing_never_panics(mut bytes in prop::collection::vec(any::<u8>(), 0..64), patch: bool) {
+            if patch && bytes.len() >= 7 {
+                let len = bytes.len();
+                bytes[..4].copy_from_slice(&(len as u32).to_le_bytes());
+                bytes[len - 1] = END;
+                bytes[4..6].copy_from_slice(&[0xff; 2]);
+            }
+            if let Ok(listpack) = Listpack::parse(&bytes) {
+                prop_assert_eq!(listpack.iter().count(), listpack.iter().rev().count());
+            }
+        }
+    }
+}

@@ -5,3 +5,4 @@ pub mod intset;
 pub mod listpack;
 pub mod quicklist;
 pub mod rank_tree;
+pub mod thin;
