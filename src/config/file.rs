@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::value::{How, WRONG_COUNT};
 use crate::config::words::split_args;
-use crate::config::{Config, Text, Traits, find};
+use crate::config::{Config, REDIS_VERSION, Text, Traits, find};
 
 /// How deep includes may be nested.
 const INCLUDE_DEPTH_MAX: usize = 16;
@@ -30,7 +31,7 @@ pub struct FileError {
 
 impl fmt::Display for FileError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(to, "\n*** FATAL CONFIG FILE ERROR (Redis 7.4.1) ***")?;
+        writeln!(to, "\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***")?;
         if let Some((number, text)) = &self.line {
             writeln!(to, "Reading the configuration file, at line {number}")?;
             writeln!(to, ">>> '{text}'")?;
@@ -76,8 +77,20 @@ fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).map_err(|error| FileError {
         file: None,
         line: None,
-        reason: format!("Fatal error, can't open config file '{}': {error}", path.display()),
+        reason: format!(
+            "Fatal error, can't open config file '{}': {}",
+            path.display(),
+            system_words(&error)
+        ),
     })
+}
+
+/// The system's words for an error, without Rust's addition of its number.
+fn system_words(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().into(),
+        None => error.to_string(),
+    }
 }
 
 struct Reader {
@@ -183,7 +196,7 @@ impl Reader {
         if !self.config.logfile.is_empty() {
             let path = self.config.logfile.to_path();
             if let Err(error) = fs::OpenOptions::new().append(true).create(true).open(path) {
-                return wrong(format!("Can't open the log file: {error}"));
+                return wrong(format!("Can't open the log file: {}", system_words(&error)));
             }
         }
         self.config.settle();

@@ -24,6 +24,11 @@ pub use crate::config::table::{Setting, Traits};
 use crate::config::value::How;
 pub use crate::config::value::{Share, Text};
 
+/// The version of Redis whose behaviour clients see.
+pub const REDIS_VERSION: &str = "7.4.1";
+/// Our own version.
+pub const REKEEP_VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// When and by whom settings are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {

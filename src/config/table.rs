@@ -75,6 +75,25 @@ impl Setting {
         (self.show)(config, self.kind)
     }
 
+    /// The lines a file would have for the default; a comment when there is none to write.
+    pub fn example_lines(&self) -> Vec<String> {
+        let default = Config::default();
+        let lines = (self.lines)(&default, &default, self.kind);
+        let mut texts: Vec<Vec<u8>> = lines.into_iter().map(|line| line.text).collect();
+        if texts.is_empty() {
+            texts.push(self.show(&default));
+        }
+        let line = |text: &Vec<u8>| {
+            let text = String::from_utf8_lossy(text);
+            if text.is_empty() {
+                format!("# {}", self.name())
+            } else {
+                format!("{} {text}", self.name())
+            }
+        };
+        texts.iter().map(line).collect()
+    }
+
     /// Whether the value is the same in both.
     pub fn same(&self, one: &Config, other: &Config) -> bool {
         self.show(one) == self.show(other)
