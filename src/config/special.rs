@@ -176,8 +176,11 @@ pub struct ShutdownOn {
     pub force: bool,
 }
 
-/// The words of `shutdown-on-*`, and whether a value has them.
-const SHUTDOWN_WORDS: [(&str, fn(&mut ShutdownOn) -> Option<&mut bool>); 5] = [
+/// The field a word sets; "default" sets none.
+type ShutdownField = fn(&mut ShutdownOn) -> Option<&mut bool>;
+
+/// The words of `shutdown-on-*`, in the order they are shown.
+const SHUTDOWN_WORDS: [(&str, ShutdownField); 5] = [
     ("default", |_| None),
     ("save", |on| Some(&mut on.save)),
     ("nosave", |on| Some(&mut on.nosave)),

@@ -37,6 +37,9 @@ impl Traits {
     }
 }
 
+/// Sets a field of a configuration from words.
+pub(super) type Read = fn(&mut Config, Kind, &[&[u8]], How) -> Result<(), String>;
+
 /// A row: one setting.
 pub struct Setting {
     /// The name and, behind spaces, its older names.
@@ -50,7 +53,7 @@ pub struct Setting {
     /// Why it has no effect here, if so.
     pub idle: Option<&'static str>,
     pub(super) show: fn(&Config, Kind) -> Vec<u8>,
-    pub(super) read: fn(&mut Config, Kind, &[&[u8]], How) -> Result<(), String>,
+    pub(super) read: Read,
     pub(super) lines: fn(&Config, &Config, Kind) -> Vec<Line>,
 }
 
