@@ -1,1 +1,3 @@
 //! The process: startup, cron, shutdown, logging.
+
+pub mod logging;
