@@ -3,3 +3,4 @@
 pub mod aof;
 pub mod rdb;
 pub mod savepoint;
+pub mod sink;

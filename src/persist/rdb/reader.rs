@@ -203,6 +203,7 @@ pub struct Reader<R> {
     dialect: Dialect,
     verify: Verify,
     db: u64,
+    broken_key: Option<(Vec<u8>, u8)>,
 }
 
 /// Whether a file that begins with `bytes` is a snapshot, as an append-only file may.
@@ -219,7 +220,7 @@ impl<R: Read> Reader<R> {
         }
         let header: [u8; HEADER_BYTES] = source.array()?;
         let (version, dialect) = parse_header(&header)?;
-        Ok(Reader { source, version, dialect, verify, db: 0 })
+        Ok(Reader { source, version, dialect, verify, db: 0, broken_key: None })
     }
 
     /// The version in the header.
@@ -240,6 +241,11 @@ impl<R: Read> Reader<R> {
     /// What the reader is about.
     pub fn doing(&self) -> Doing {
         self.source.doing
+    }
+
+    /// After an error in a key's value: its name and the value's type.
+    pub fn broken_key(&self) -> Option<(&[u8], u8)> {
+        self.broken_key.as_ref().map(|(key, code)| (key.as_slice(), *code))
     }
 
     /// Gives back the stream, to read on behind the snapshot.
@@ -309,7 +315,10 @@ impl<R: Read> Reader<R> {
         self.source.doing = Doing::ReadValue;
         let offset = self.source.offset();
         self.source.keep();
-        skim(&mut self.source, code, self.dialect)?;
+        if let Err(error) = skim(&mut self.source, code, self.dialect) {
+            self.broken_key = Some((key, code));
+            return Err(error);
+        }
         let payload = self.source.kept();
         let Pending { deadline, idle_secs, freq } = next;
         let db = self.db;
