@@ -637,6 +637,30 @@ impl Listpack {
         }
     }
 
+    /// Removes elements equal to `wanted`, `max` at most, the last ones if `backward`; says how
+    /// many.
+    pub fn remove_equal(&mut self, backward: bool, wanted: &[u8], max: usize) -> usize {
+        let mut removed = 0;
+        let mut pos = match backward {
+            true => self.view().last(),
+            false => self.view().find(wanted, 0),
+        };
+        while let Some(here) = pos
+            && removed < max
+        {
+            let before = if backward { self.view().prev(here) } else { None };
+            if self.item(here) == *wanted {
+                self.remove(here);
+                removed += 1;
+            }
+            pos = match backward {
+                true => before,
+                false => self.view().find_from(here, wanted, 0),
+            };
+        }
+        removed
+    }
+
     /// Takes everything from the position on into a listpack of its own.
     pub fn split_off(&mut self, pos: usize) -> Listpack {
         let tail_len = Iter { listpack: self.view(), front: pos, back: self.view().end() }.count();

@@ -449,18 +449,18 @@ pub struct Iter<'a, M> {
     back: (usize, &'a [Entry<M>]),
 }
 
-impl<M: MemberRef> Iterator for Iter<'_, M> {
-    type Item = Entry<M>;
+impl<'a, M: MemberRef> Iterator for Iter<'a, M> {
+    type Item = &'a Entry<M>;
 
-    fn next(&mut self) -> Option<Entry<M>> {
+    fn next(&mut self) -> Option<&'a Entry<M>> {
         let rank = self.ranks.next()?;
         let (start, leaf) = self.front;
         if let Some(entry) = leaf.get(rank.wrapping_sub(start)) {
-            return Some(*entry);
+            return Some(entry);
         }
         let (leaf, at) = self.tree.leaf_of(rank)?;
         self.front = (rank - at, leaf);
-        leaf.get(at).copied()
+        leaf.get(at)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -468,16 +468,16 @@ impl<M: MemberRef> Iterator for Iter<'_, M> {
     }
 }
 
-impl<M: MemberRef> DoubleEndedIterator for Iter<'_, M> {
-    fn next_back(&mut self) -> Option<Entry<M>> {
+impl<'a, M: MemberRef> DoubleEndedIterator for Iter<'a, M> {
+    fn next_back(&mut self) -> Option<&'a Entry<M>> {
         let rank = self.ranks.next_back()?;
         let (start, leaf) = self.back;
         if let Some(entry) = leaf.get(rank.wrapping_sub(start)) {
-            return Some(*entry);
+            return Some(entry);
         }
         let (leaf, at) = self.tree.leaf_of(rank)?;
         self.back = (rank - at, leaf);
-        leaf.get(at).copied()
+        leaf.get(at)
     }
 }
 
@@ -543,7 +543,8 @@ mod tests {
             }
             check(&tree.root, true);
             prop_assert_eq!(tree.len(), model.len());
-            let flat = |entry: Entry<_>| (entry.score, entry.member);
+            let pair = |entry: Entry<_>| (entry.score, entry.member);
+            let flat = |entry: &Entry<_>| (entry.score, entry.member);
             prop_assert!(tree.iter().map(flat).eq(model.iter().copied()));
             prop_assert!(tree.iter().rev().map(flat).eq(model.iter().rev().copied()));
             for (a, b) in ends {
@@ -556,7 +557,7 @@ mod tests {
             }
             let third = model.len() / 3;
             let mut gone = Vec::new();
-            tree.remove_range(third..2 * third, |entry| gone.push(flat(entry)));
+            tree.remove_range(third..2 * third, |entry| gone.push(pair(entry)));
             prop_assert_eq!(gone, model.drain(third..2 * third).collect::<Vec<_>>());
             check(&tree.root, true);
             prop_assert!(tree.iter().map(flat).eq(model.iter().copied()));

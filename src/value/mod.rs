@@ -4,4 +4,254 @@ pub mod hash;
 pub mod limits;
 pub mod list;
 pub mod set;
+mod table;
 pub mod zset;
+
+use crate::base::hash::hash_bytes;
+use crate::base::num::parse_i64;
+use crate::ds::listpack::Item;
+use crate::ds::thin::size_class;
+
+pub use hash::Hash;
+pub use limits::Limits;
+pub use list::List;
+pub use set::Set;
+pub use zset::Zset;
+
+/// The type of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A string.
+    String,
+    /// A list.
+    List,
+    /// A set.
+    Set,
+    /// A sorted set.
+    Zset,
+    /// A hash.
+    Hash,
+    /// A stream.
+    Stream,
+}
+
+impl Kind {
+    /// The name TYPE answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::List => "list",
+            Kind::Set => "set",
+            Kind::Zset => "zset",
+            Kind::Hash => "hash",
+            Kind::Stream => "stream",
+        }
+    }
+
+    /// The kind of that name, letters of either case.
+    pub fn from_name(name: &[u8]) -> Option<Kind> {
+        [Kind::String, Kind::List, Kind::Set, Kind::Zset, Kind::Hash, Kind::Stream]
+            .into_iter()
+            .find(|kind| name.eq_ignore_ascii_case(kind.name().as_bytes()))
+    }
+}
+
+/// What a key holds.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// A string.
+    Str(Vec<u8>),
+    /// A list.
+    List(List),
+    /// A set.
+    Set(Set),
+    /// A hash.
+    Hash(Hash),
+    /// A sorted set.
+    Zset(Zset),
+}
+
+const _: () = assert!(size_of::<Value>() <= 24);
+
+/// Bytes of the longest string that OBJECT ENCODING calls embstr.
+const EMBSTR_MAX: usize = 44;
+
+impl Value {
+    /// The type.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Value::Str(_) => Kind::String,
+            Value::List(_) => Kind::List,
+            Value::Set(_) => Kind::Set,
+            Value::Hash(_) => Kind::Hash,
+            Value::Zset(_) => Kind::Zset,
+        }
+    }
+
+    /// The encoding OBJECT ENCODING answers. That of a string follows from its bytes alone.
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            Value::Str(text) => string_encoding(text),
+            Value::List(list) => list.encoding(),
+            Value::Set(set) => set.encoding(),
+            Value::Hash(hash) => hash.encoding(),
+            Value::Zset(zset) => zset.encoding(),
+        }
+    }
+
+    /// Bytes of memory the value takes beside this handle; large collections are estimated.
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Value::Str(text) if text.capacity() == 0 => 0,
+            Value::Str(text) => size_class(text.capacity()),
+            Value::List(list) => list.memory_bytes(),
+            Value::Set(set) => set.memory_bytes(),
+            Value::Hash(hash) => hash.memory_bytes(),
+            Value::Zset(zset) => zset.memory_bytes(),
+        }
+    }
+
+    /// How many allocations freeing the value takes, roughly: what decides about lazy freeing.
+    pub fn free_effort(&self) -> usize {
+        match self {
+            Value::List(list) => list.quicklist().map_or(1, |list| list.node_count()),
+            Value::Set(set) if set.encoding() == "hashtable" => set.len(),
+            Value::Hash(hash) if hash.encoding() == "hashtable" => hash.len(),
+            Value::Zset(zset) if zset.encoding() == "skiplist" => zset.len(),
+            _ => 1,
+        }
+    }
+}
+
+/// The encoding of a string by its bytes.
+pub fn string_encoding(text: &[u8]) -> &'static str {
+    if parse_i64(text).is_some() {
+        "int"
+    } else if text.len() <= EMBSTR_MAX {
+        "embstr"
+    } else {
+        "raw"
+    }
+}
+
+/// A collection that a value may be: what lets the keyspace open any of them by its type.
+pub trait Variant: Sized {
+    /// The kind of such values.
+    const KIND: Kind;
+
+    /// The collection, if the value is one of this kind.
+    fn of(value: &Value) -> Option<&Self>;
+
+    /// The collection to change, if the value is one of this kind.
+    fn of_mut(value: &mut Value) -> Option<&mut Self>;
+
+    /// A value without elements.
+    fn new(limits: &Limits) -> Value;
+
+    /// Whether there are no elements.
+    fn is_empty(&self) -> bool;
+}
+
+macro_rules! variant {
+    ($type:ident) => {
+        impl Variant for $type {
+            const KIND: Kind = Kind::$type;
+
+            fn of(value: &Value) -> Option<&$type> {
+                match value {
+                    Value::$type(collection) => Some(collection),
+                    _ => None,
+                }
+            }
+
+            fn of_mut(value: &mut Value) -> Option<&mut $type> {
+                match value {
+                    Value::$type(collection) => Some(collection),
+                    _ => None,
+                }
+            }
+
+            fn new(_limits: &Limits) -> Value {
+                Value::$type($type::new())
+            }
+
+            fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+        }
+    };
+}
+
+variant!(List);
+variant!(Set);
+variant!(Hash);
+variant!(Zset);
+
+/// Why a listpack that is whole cannot be the value it is said to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Elements that come in twos, and one is alone.
+    #[error("an element without its value")]
+    Odd,
+    /// A member or field twice.
+    #[error("a member or field twice")]
+    Duplicate,
+    /// A score that is not a number.
+    #[error("a score that is not a number")]
+    Score,
+}
+
+/// Checks that no two items are equal.
+fn check_distinct<'a>(items: impl Iterator<Item = Item<'a>>) -> Result<(), Malformed> {
+    // Equal 64-bit hashes under a secret key are taken for equal items.
+    let mut hashes: Vec<u64> = items.map(hash_item).collect();
+    hashes.sort_unstable();
+    match hashes.windows(2).any(|pair| pair[0] == pair[1]) {
+        true => Err(Malformed::Duplicate),
+        false => Ok(()),
+    }
+}
+
+fn hash_item(item: Item<'_>) -> u64 {
+    item.with_bytes(hash_bytes)
+}
+
+/// An iterator that is one of two.
+#[derive(Clone)]
+pub enum Either<A, B> {
+    /// The first.
+    Left(A),
+    /// The second.
+    Right(B),
+}
+
+impl<T, A: Iterator<Item = T>, B: Iterator<Item = T>> Iterator for Either<A, B> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        match self {
+            Either::Left(items) => items.next(),
+            Either::Right(items) => items.next(),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self {
+            Either::Left(items) => items.size_hint(),
+            Either::Right(items) => items.size_hint(),
+        }
+    }
+}
+
+impl<T, A, B> DoubleEndedIterator for Either<A, B>
+where
+    A: DoubleEndedIterator<Item = T>,
+    B: DoubleEndedIterator<Item = T>,
+{
+    fn next_back(&mut self) -> Option<T> {
+        match self {
+            Either::Left(items) => items.next_back(),
+            Either::Right(items) => items.next_back(),
+        }
+    }
+}
