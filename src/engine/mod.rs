@@ -1,1 +1,19 @@
 //! From a batch of requests to replies and records.
+//!
+//! ```text
+//! gate       may this command run now, for this client?
+//! dispatch   its row, its locks, its handler
+//! settle     still under the locks: journal, events, blocked clients; then the locks drop
+//! ```
+
+pub mod blocking;
+pub mod client;
+pub mod command;
+pub mod context;
+pub mod core;
+pub mod dispatch;
+pub mod gate;
+pub mod record;
+pub mod session;
+pub mod settle;
+pub mod transaction;

@@ -1,1 +1,148 @@
-//! Counters of the server, written by one thread each and read when asked.
+//! Counters of the server, written by one thread each and summed when asked.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+/// A counter that one thread writes and any thread reads.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the thread that owns the counter may call it.
+    #[inline]
+    pub fn add(&self, more: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+
+    /// The present value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Back to zero; an addition under way may win.
+    pub fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// What INFO commandstats tells of one command.
+#[derive(Default)]
+pub struct CommandCounters {
+    /// Executions.
+    pub calls: Counter,
+    /// Nanoseconds spent executing.
+    pub nanos: Counter,
+    /// Calls refused before execution.
+    pub rejected: Counter,
+    /// Executions that answered an error.
+    pub failed: Counter,
+}
+
+/// The counters of one thread.
+pub struct ThreadStats {
+    /// By the command's index in the command table.
+    pub commands: Box<[CommandCounters]>,
+    /// Commands processed.
+    pub processed: Counter,
+    /// Keys read and found.
+    pub hits: Counter,
+    /// Keys read and not found.
+    pub misses: Counter,
+    /// Keys removed because their deadline had passed.
+    pub expired: Counter,
+    /// Changes to the keyspace since the process began.
+    pub dirty: Counter,
+    /// Bytes read from clients.
+    pub net_in: Counter,
+    /// Bytes written to clients.
+    pub net_out: Counter,
+    /// Batches of requests executed.
+    pub reads: Counter,
+    /// Writes to clients.
+    pub writes: Counter,
+    /// Error replies.
+    pub errors: Counter,
+}
+
+/// The counters of the process.
+#[derive(Default)]
+pub struct Stats {
+    threads: Mutex<Vec<&'static ThreadStats>>,
+    errors: Mutex<BTreeMap<String, u64>>,
+}
+
+/// Error codes kept apart at the most; Redis stops there too.
+const ERROR_CODES_MAX: usize = 128;
+
+impl Stats {
+    /// Counters for a new thread, of a command table with `commands` rows.
+    pub fn register(&self, commands: usize) -> &'static ThreadStats {
+        let stats: &'static ThreadStats = Box::leak(Box::new(ThreadStats {
+            commands: (0..commands).map(|_| CommandCounters::default()).collect(),
+            processed: Counter::default(),
+            hits: Counter::default(),
+            misses: Counter::default(),
+            expired: Counter::default(),
+            dirty: Counter::default(),
+            net_in: Counter::default(),
+            net_out: Counter::default(),
+            reads: Counter::default(),
+            writes: Counter::default(),
+            errors: Counter::default(),
+        }));
+        self.threads.lock().push(stats);
+        stats
+    }
+
+    /// The sum of a counter over all threads.
+    pub fn sum(&self, counter: impl Fn(&ThreadStats) -> &Counter) -> u64 {
+        self.threads.lock().iter().map(|stats| counter(stats).get()).fold(0, u64::wrapping_add)
+    }
+
+    /// Runs `with` on the counters of every thread.
+    pub fn each(&self, mut with: impl FnMut(&ThreadStats)) {
+        self.threads.lock().iter().for_each(|stats| with(stats));
+    }
+
+    /// Counts an error reply by its code.
+    pub fn count_error(&self, code: &str) {
+        let mut errors = self.errors.lock();
+        if let Some(count) = errors.get_mut(code) {
+            *count += 1;
+        } else if errors.len() < ERROR_CODES_MAX {
+            errors.insert(code.to_owned(), 1);
+        }
+    }
+
+    /// Error replies by code.
+    pub fn errors(&self) -> BTreeMap<String, u64> {
+        self.errors.lock().clone()
+    }
+
+    /// CONFIG RESETSTAT. Changes to the keyspace are no statistic and stay.
+    pub fn reset(&self) {
+        self.errors.lock().clear();
+        self.each(|stats| {
+            for command in &stats.commands {
+                command.calls.reset();
+                command.nanos.reset();
+                command.rejected.reset();
+                command.failed.reset();
+            }
+            let counters = [
+                &stats.processed,
+                &stats.hits,
+                &stats.misses,
+                &stats.expired,
+                &stats.net_in,
+                &stats.net_out,
+                &stats.reads,
+                &stats.writes,
+                &stats.errors,
+            ];
+            counters.iter().for_each(|counter| counter.reset());
+        });
+    }
+}

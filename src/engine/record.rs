@@ -1,0 +1,148 @@
+//! What a unit of execution tells the journal: commands, in the order they take effect.
+
+use crate::keyspace::effects::DbKey;
+
+/// Appends a command in RESP, as the append-only file and replicas read it.
+pub fn encode_command<'w>(out: &mut Vec<u8>, words: impl ExactSizeIterator<Item = &'w [u8]>) {
+    let mut digits = itoa::Buffer::new();
+    out.push(b'*');
+    out.extend_from_slice(digits.format(words.len()).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    for word in words {
+        out.push(b'$');
+        out.extend_from_slice(digits.format(word.len()).as_bytes());
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[derive(Default)]
+struct Commands {
+    bytes: Vec<u8>,
+    /// The database of each command, and where its bytes end.
+    ends: Vec<(u32, usize)>,
+}
+
+impl Commands {
+    fn push<'w>(&mut self, db: u32, words: impl ExactSizeIterator<Item = &'w [u8]>) {
+        encode_command(&mut self.bytes, words);
+        self.ends.push((db, self.bytes.len()));
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+}
+
+/// The record of a unit of execution: one command, a transaction or a script.
+#[derive(Default)]
+pub struct Record {
+    all: Commands,
+    /// What the command that runs now said instead of itself.
+    own: Commands,
+    replaced: bool,
+    db: u32,
+    enabled: bool,
+}
+
+impl Record {
+    /// Begins a unit; nothing is kept when nobody reads the journal.
+    #[inline]
+    pub fn begin(&mut self, enabled: bool) {
+        self.all.clear();
+        self.enabled = enabled;
+    }
+
+    /// Begins a command on database `db`.
+    #[inline]
+    pub fn begin_command(&mut self, db: u32) {
+        self.own.clear();
+        self.replaced = false;
+        self.db = db;
+    }
+
+    /// Whether somebody reads the journal; handlers may skip expensive preparation otherwise.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// The journal gets these words instead of the request. Called again, further commands follow.
+    pub fn instead(&mut self, words: &[&[u8]]) {
+        self.replaced = true;
+        if self.enabled {
+            self.own.push(self.db, words.iter().copied());
+        }
+    }
+
+    /// The same on another database.
+    pub fn instead_on(&mut self, db: u32, words: &[&[u8]]) {
+        self.replaced = true;
+        if self.enabled {
+            self.own.push(db, words.iter().copied());
+        }
+    }
+
+    /// The journal gets nothing for this command.
+    pub fn nothing(&mut self) {
+        self.replaced = true;
+    }
+
+    /// Whether the handler said something else than the request.
+    pub fn is_replaced(&self) -> bool {
+        self.replaced
+    }
+
+    /// Keys whose deadline had passed were removed before the command had its effect.
+    pub fn expired(&mut self, keys: &[DbKey]) {
+        if self.enabled {
+            for at in keys {
+                self.all.push(at.db, [b"DEL".as_slice(), &at.key].into_iter());
+            }
+        }
+    }
+
+    /// Ends the command: `request` goes to the journal if it `changed` something and the handler
+    /// said nothing else.
+    #[inline]
+    pub fn end_command<'w>(
+        &mut self,
+        changed: bool,
+        request: impl ExactSizeIterator<Item = &'w [u8]>,
+    ) {
+        if !self.enabled {
+            return;
+        }
+        if !self.replaced {
+            if changed {
+                self.all.push(self.db, request);
+            }
+            return;
+        }
+        let offset = self.all.bytes.len();
+        self.all.bytes.extend_from_slice(&self.own.bytes);
+        let own = self.own.ends.iter().map(|(db, end)| (*db, end + offset));
+        self.all.ends.extend(own);
+    }
+
+    /// Whether the unit has nothing for the journal.
+    pub fn is_empty(&self) -> bool {
+        self.all.ends.is_empty()
+    }
+
+    /// Commands of the unit.
+    pub fn len(&self) -> usize {
+        self.all.ends.len()
+    }
+
+    /// The commands: database and bytes.
+    pub fn commands(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let mut from = 0;
+        self.all.ends.iter().map(move |(db, end)| {
+            let bytes = &self.all.bytes[from..*end];
+            from = *end;
+            (*db, bytes)
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! What the engine knows of one connection.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::engine::client::Client;
+use crate::engine::command::Row;
+use crate::engine::core::Core;
+use crate::keyspace::effects::DbKey;
+use crate::keyspace::shard::{Ticket, Touched};
+use crate::persist::journal::LogOffset;
+use crate::pubsub::Topic;
+use crate::resp::args::OwnedArgs;
+
+/// A transaction being queued.
+#[derive(Default)]
+pub struct Multi {
+    /// The queued commands.
+    pub queue: Vec<(&'static Row, OwnedArgs)>,
+    /// A command was refused while queueing; EXEC will fail.
+    pub failed: bool,
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// Every command is answered.
+    #[default]
+    On,
+    /// None is.
+    Off,
+    /// The next is not.
+    SkipNext,
+    /// This one is not.
+    Skip,
+}
+
+/// See the module.
+pub struct Session {
+    /// What other threads see.
+    pub client: Arc<Client>,
+    /// The selected database.
+    pub db: u32,
+    /// Whether it may send commands.
+    pub authenticated: bool,
+    /// The transaction between MULTI and EXEC.
+    pub multi: Option<Multi>,
+    /// Keys under WATCH.
+    pub watched: Vec<DbKey>,
+    /// Raised when one of them is touched; a new flag for each WATCH.
+    pub touched: Touched,
+    /// Subscriptions by [`Topic`].
+    pub topics: [BTreeSet<Box<[u8]>>; 3],
+    /// CLIENT REPLY.
+    pub reply_mode: ReplyMode,
+    /// The connection ends when its replies are sent.
+    pub closing: bool,
+    /// The client waits in a blocking command.
+    pub waiting: Option<Ticket>,
+    /// The journal's end behind the last thing this session wrote: replies wait for it.
+    pub wrote: LogOffset,
+    /// Whether this is the replay of a file: no gate, no clock but the file's.
+    pub replaying: bool,
+}
+
+impl Session {
+    /// The session of a client that has just connected.
+    pub fn new(client: Arc<Client>, authenticated: bool) -> Session {
+        Session {
+            client,
+            db: 0,
+            authenticated,
+            multi: None,
+            watched: Vec::new(),
+            touched: Touched::default(),
+            topics: Default::default(),
+            reply_mode: ReplyMode::On,
+            closing: false,
+            waiting: None,
+            wrote: LogOffset::default(),
+            replaying: false,
+        }
+    }
+
+    /// Subscriptions of a kind.
+    pub fn topics(&mut self, topic: Topic) -> &mut BTreeSet<Box<[u8]>> {
+        &mut self.topics[topic as usize]
+    }
+
+    /// Subscriptions to channels and patterns, as replies to SUBSCRIBE count them.
+    pub fn subscriptions(&self) -> usize {
+        self.topics[Topic::Channel as usize].len() + self.topics[Topic::Pattern as usize].len()
+    }
+
+    /// Whether it listens to anything, which restricts a RESP2 client.
+    pub fn is_subscribed(&self) -> bool {
+        self.topics.iter().any(|names| !names.is_empty())
+    }
+
+    /// Ends every subscription, silently.
+    pub fn unsubscribe_all(&mut self, core: &Core) {
+        for topic in [Topic::Channel, Topic::Pattern, Topic::Shard] {
+            for name in std::mem::take(self.topics(topic)) {
+                core.pubsub.unsubscribe(topic, &name, self.client.id);
+            }
+        }
+    }
+
+    /// Publishes what CLIENT LIST tells of it.
+    pub fn publish_figures(&self) {
+        let figures = &self.client.figures;
+        let store = |to: &std::sync::atomic::AtomicU32, value: usize| {
+            to.store(u32::try_from(value).unwrap_or(u32::MAX), Ordering::Relaxed);
+        };
+        figures.db.store(self.db, Ordering::Relaxed);
+        let queued = self.multi.as_ref().map_or(-1, |multi| multi.queue.len() as i64);
+        figures.multi.store(queued, Ordering::Relaxed);
+        store(&figures.watched, self.watched.len());
+        for (names, figure) in self.topics.iter().zip(&figures.subscriptions) {
+            store(figure, names.len());
+        }
+        figures.blocked.store(self.waiting.is_some(), Ordering::Relaxed);
+    }
+}
