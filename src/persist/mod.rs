@@ -4,6 +4,7 @@ pub mod aof;
 pub mod journal;
 pub mod rdb;
 pub mod savepoint;
+pub mod sink;
 pub mod state;
 
 pub use state::Persistence;

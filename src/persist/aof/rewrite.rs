@@ -1,1 +1,176 @@
-//! .
+//! A value as the commands that make it, for bases without a snapshot (`aof-use-rdb-preamble no`).
+//!
+//! May run in a forked child: no locks, no logging, no panics, no clock.
+
+use std::io;
+
+use crate::base::clock::UnixMs;
+use crate::base::num::format_f64;
+use crate::ds::listpack::Item;
+use crate::persist::sink::Sink;
+use crate::value::Value;
+
+/// Elements (members, fields) that one command adds.
+const ELEMENTS_PER_COMMAND: usize = 64;
+/// Bytes that are gathered before they are handed to the sink.
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// Writes commands.
+pub struct CommandWriter<S: Sink> {
+    sink: S,
+    buffer: Vec<u8>,
+    handed_over: u64,
+}
+
+impl<S: Sink> CommandWriter<S> {
+    /// A writer; nothing is written yet.
+    pub fn new(sink: S) -> CommandWriter<S> {
+        CommandWriter { sink, buffer: Vec::with_capacity(BUFFER_BYTES + 1024), handed_over: 0 }
+    }
+
+    /// Bytes written so far.
+    pub fn bytes_written(&self) -> u64 {
+        self.handed_over + self.buffer.len() as u64
+    }
+
+    /// The sink, after everything has been handed over to it.
+    pub fn end(mut self) -> io::Result<S> {
+        self.flush()?;
+        Ok(self.sink)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.write(&self.buffer)?;
+        self.handed_over += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// The time annotation that stands before what follows (`aof-timestamp-enabled`).
+    pub fn timestamp(&mut self, secs: u64) -> io::Result<()> {
+        self.buffer.extend_from_slice(b"#TS:");
+        self.number(secs);
+        self.buffer.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+
+    /// The database of the following keys.
+    pub fn database(&mut self, db: u64) -> io::Result<()> {
+        self.command(&[b"SELECT", itoa::Buffer::new().format(db).as_bytes()])
+    }
+
+    /// A function library's source.
+    pub fn function(&mut self, source: &[u8]) -> io::Result<()> {
+        self.command(&[b"FUNCTION", b"LOAD", source])
+    }
+
+    /// A whole command.
+    pub fn command(&mut self, words: &[&[u8]]) -> io::Result<()> {
+        self.begin(words.len());
+        words.iter().try_for_each(|word| self.word(word))
+    }
+
+    /// A key with its value and its deadline.
+    pub fn entry(&mut self, key: &[u8], deadline: Option<UnixMs>, value: &Value) -> io::Result<()> {
+        match value {
+            Value::Str(text) => self.command(&[b"SET", key, text])?,
+            Value::List(list) => self.singles(b"RPUSH", key, list.len(), list.iter())?,
+            Value::Set(set) => self.singles(b"SADD", key, set.len(), set.iter())?,
+            Value::Hash(hash) => {
+                let pairs = hash.iter();
+                self.pairs(b"HMSET", key, hash.len(), pairs, |out, (field, value)| {
+                    out.item(field)?;
+                    out.item(value)
+                })?;
+            }
+            Value::Zset(zset) => {
+                let mut text = Vec::new();
+                self.pairs(b"ZADD", key, zset.len(), zset.iter(), |out, (member, score)| {
+                    text.clear();
+                    format_f64(score, &mut text);
+                    out.word(&text)?;
+                    out.item(member)
+                })?;
+            }
+        }
+        self.deadline(key, deadline)
+    }
+
+    /// The command that gives a key its deadline, if it has one.
+    pub fn deadline(&mut self, key: &[u8], deadline: Option<UnixMs>) -> io::Result<()> {
+        let Some(UnixMs(ms)) = deadline else { return Ok(()) };
+        self.command(&[b"PEXPIREAT", key, itoa::Buffer::new().format(ms).as_bytes()])
+    }
+
+    fn singles<'a>(
+        &mut self,
+        name: &[u8],
+        key: &[u8],
+        count: usize,
+        items: impl Iterator<Item = Item<'a>>,
+    ) -> io::Result<()> {
+        self.chunks(name, key, count, 1, items, CommandWriter::item)
+    }
+
+    fn pairs<T>(
+        &mut self,
+        name: &[u8],
+        key: &[u8],
+        count: usize,
+        pairs: impl Iterator<Item = T>,
+        put: impl FnMut(&mut CommandWriter<S>, T) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.chunks(name, key, count, 2, pairs, put)
+    }
+
+    /// Commands of up to 64 of the `count` items, of `words` words each.
+    fn chunks<T>(
+        &mut self,
+        name: &[u8],
+        key: &[u8],
+        count: usize,
+        words: usize,
+        items: impl Iterator<Item = T>,
+        mut put: impl FnMut(&mut CommandWriter<S>, T) -> io::Result<()>,
+    ) -> io::Result<()> {
+        for (at, item) in items.enumerate() {
+            if at % ELEMENTS_PER_COMMAND == 0 {
+                let elements = count.saturating_sub(at).min(ELEMENTS_PER_COMMAND);
+                self.begin(2 + elements * words);
+                self.word(name)?;
+                self.word(key)?;
+            }
+            put(self, item)?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, words: usize) {
+        self.buffer.push(b'*');
+        self.number(words as u64);
+        self.buffer.extend_from_slice(b"\r\n");
+    }
+
+    fn item(&mut self, item: Item<'_>) -> io::Result<()> {
+        self.word(item.bytes(&mut itoa::Buffer::new()))
+    }
+
+    fn word(&mut self, word: &[u8]) -> io::Result<()> {
+        self.buffer.push(b'$');
+        self.number(word.len() as u64);
+        self.buffer.extend_from_slice(b"\r\n");
+        if word.len() >= BUFFER_BYTES {
+            self.flush()?;
+            self.sink.write(word)?;
+            self.handed_over += word.len() as u64;
+        } else {
+            self.buffer.extend_from_slice(word);
+        }
+        self.buffer.extend_from_slice(b"\r\n");
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn number(&mut self, number: u64) {
+        self.buffer.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+}

@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use super::decode::{DecodeError, Depth, decode};
+use super::decode::{DecodeError, decode};
 use super::format::{Dialect, type_name};
 use super::reader::{Checksum, Doing, Event, KeyRecord, RdbError, Reader, Verify};
 use crate::base::clock::UnixMs;
@@ -90,6 +90,10 @@ impl Checker<'_> {
             Ok(event) => event,
             Err(error) => {
                 let offset = error.offset().unwrap_or(reader.offset());
+                if let Some((key, code)) = reader.broken_key() {
+                    self.current = Some((String::from_utf8_lossy(key).into_owned(), code));
+                    self.counts.keys += 1;
+                }
                 self.failed(&error, offset, reader.doing())?;
                 return Ok(Step::Broken);
             }
@@ -127,10 +131,10 @@ impl Checker<'_> {
         self.current = Some((name, record.code));
         self.counts.keys += 1;
         let end = record.offset + record.payload.len() as u64;
-        let decoded =
-            decode(record.code, dialect, &record.payload, &Limits::default(), Depth::Deep);
+        let decoded = decode(record.code, dialect, &record.payload, &Limits::default());
         let broken = match decoded {
-            Ok(_) | Err(DecodeError::Empty | DecodeError::Unsupported(_)) => None,
+            Ok(_) | Err(DecodeError::Unsupported(_)) => None,
+            Err(DecodeError::Empty) => Some("The key holds an empty collection".to_owned()),
             Err(error) => Some(error.to_string()),
         };
         if let Some(text) = broken {
@@ -164,5 +168,55 @@ impl Checker<'_> {
             writeln!(self.out, "[additional info] Reading type {code} ({})", type_name(*code))?;
         }
         self.counts.show(self.out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(name: &str, cut: Option<usize>) -> (bool, String) {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/dumps/legacy");
+        let mut bytes = std::fs::read(dir.join(name)).unwrap();
+        bytes.truncate(cut.unwrap_or(usize::MAX));
+        let mut out = Vec::new();
+        let end = check_stream(&bytes[..], None, Path::new(name), &mut out).unwrap();
+        (end.is_some(), String::from_utf8(out).unwrap())
+    }
+
+    const NOTHING_EXPIRES: &str =
+        "[info] 0 expires\n[info] 0 already expired\n[info] 0 subexpires\n";
+
+    #[test]
+    fn check_of_a_sane_file_says_what_the_tool_of_redis_says() {
+        let (ok, said) = run("encodings.rdb", None);
+        let expected = "[offset 0] Checking RDB file encodings.rdb\n\
+                        [offset 11] Selecting DB ID 0\n\
+                        [offset 667] \\o/ RDB looks OK! \\o/\n[info] 13 keys read\n";
+        assert_eq!((ok, said), (true, format!("{expected}{NOTHING_EXPIRES}")));
+        let (ok, said) = run("scriptbackup.rdb", None);
+        assert!(ok && said.contains("[offset 225] Checksum OK\n"), "{said}");
+        assert!(said.contains("[offset 32] AUX FIELD redis-ver = '255.255.255'\n"), "{said}");
+    }
+
+    #[test]
+    fn check_of_a_cut_file_names_offset_key_and_type() {
+        let (ok, said) = run("encodings.rdb", Some(300));
+        let expected = "--- RDB ERROR DETECTED ---\n\
+                        [offset 300] Unexpected EOF reading RDB file\n\
+                        [additional info] While doing: read-object-value\n\
+                        [additional info] Reading key 'number'\n\
+                        [additional info] Reading type 0 (string)\n\
+                        [info] 7 keys read\n";
+        assert!(!ok && said.ends_with(&format!("{expected}{NOTHING_EXPIRES}")), "{said}");
+    }
+
+    #[test]
+    fn check_of_damaged_files_fails() {
+        let (ok, said) = run("corrupt_ziplist.rdb", None);
+        assert!(!ok && said.contains("[offset 494] Ziplist integrity check failed"), "{said}");
+        assert!(said.contains("Reading key 'key:000000000091'\n"), "{said}");
+        let (ok, said) = run("corrupt_empty_keys.rdb", None);
+        assert!(!ok && said.contains("Reading key 'set'\n"), "{said}");
     }
 }

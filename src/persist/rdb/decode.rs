@@ -1,7 +1,18 @@
 //! Values from their encoded bytes. Bytes are proved before they are trusted.
 
-use super::format::Dialect;
+use super::format::{Dialect, NODE_PACKED, NODE_PLAIN, type_name, typecode};
+use super::packs;
+use super::slice::{Malformed, Slice};
+use crate::base::num::parse_f64;
+use crate::ds::intset::Intset;
+use crate::ds::listpack::Listpack;
+use crate::ds::quicklist::{Quicklist, Side};
+use crate::value::hash::Hash;
 use crate::value::limits::Limits;
+use crate::value::list::List;
+use crate::value::set::Set;
+use crate::value::zset::Zset;
+use crate::value::{self, Value};
 
 /// Why a value cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,16 +28,216 @@ pub enum DecodeError {
     Unsupported(&'static str),
 }
 
-/// How much is verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// What memory safety and the structure need.
-    Structure,
-    /// Also that nothing in a packed collection occurs twice (`sanitize-dump-payload`).
-    Deep,
+impl From<Malformed> for DecodeError {
+    fn from(Malformed(what): Malformed) -> DecodeError {
+        DecodeError::Corrupt(what)
+    }
 }
 
-/// .
-pub fn decode(_: u8, _: Dialect, _: &[u8], _: &Limits, _: Depth) -> Result<(), DecodeError> {
-    Ok(())
+impl From<value::Malformed> for DecodeError {
+    fn from(what: value::Malformed) -> DecodeError {
+        DecodeError::Corrupt(what.to_string())
+    }
+}
+
+/// The value of type `code` that `payload` encodes, all of it.
+pub fn decode(
+    code: u8,
+    dialect: Dialect,
+    payload: &[u8],
+    limits: &Limits,
+) -> Result<Value, DecodeError> {
+    if dialect == Dialect::Valkey && code == typecode::VALKEY_HASH_2 {
+        return Err(DecodeError::Unsupported("hash with field deadlines"));
+    }
+    let mut input = Slice::new(payload);
+    let decoder = Decoder { limits };
+    let value = match code {
+        typecode::STRING => Value::Str(input.string()?.into_owned()),
+        typecode::LIST => decoder.list(&mut input)?,
+        typecode::LIST_ZIPLIST => {
+            let mut nodes = List::builder(limits);
+            nodes.push_packed(packs::from_ziplist(&input.string()?)?);
+            decoder.nodes(nodes)?
+        }
+        typecode::LIST_QUICKLIST | typecode::LIST_QUICKLIST_2 => {
+            decoder.quicklist(&mut input, code)?
+        }
+        typecode::SET => decoder.set(&mut input)?,
+        typecode::SET_INTSET => decoder.intset(&input.string()?)?,
+        typecode::SET_LISTPACK => decoder.set_pack(packs::from_listpack(&input.string()?)?)?,
+        typecode::HASH => decoder.hash(&mut input)?,
+        typecode::HASH_ZIPMAP => decoder.hash_pack(packs::from_zipmap(&input.string()?)?)?,
+        typecode::HASH_ZIPLIST => decoder.hash_pack(packs::from_ziplist(&input.string()?)?)?,
+        typecode::HASH_LISTPACK => decoder.hash_pack(packs::from_listpack(&input.string()?)?)?,
+        typecode::ZSET | typecode::ZSET_2 => decoder.zset(&mut input, code)?,
+        typecode::ZSET_ZIPLIST => decoder.zset_pack(packs::from_ziplist(&input.string()?)?)?,
+        typecode::ZSET_LISTPACK => decoder.zset_pack(packs::from_listpack(&input.string()?)?)?,
+        other => return Err(unsupported(other)),
+    };
+    if input.left() > 0 {
+        return Err(DecodeError::Corrupt(format!("{} bytes too many in a value", input.left())));
+    }
+    Ok(value)
+}
+
+fn unsupported(code: u8) -> DecodeError {
+    match code {
+        typecode::STREAM_LISTPACKS
+        | typecode::STREAM_LISTPACKS_2
+        | typecode::STREAM_LISTPACKS_3 => DecodeError::Unsupported("stream"),
+        typecode::HASH_METADATA_PRE_GA..=typecode::HASH_LISTPACK_EX => {
+            DecodeError::Unsupported("hash with field deadlines")
+        }
+        typecode::MODULE_2 | typecode::MODULE_PRE_GA => DecodeError::Unsupported("module"),
+        other => {
+            let name = type_name(other);
+            DecodeError::Corrupt(format!("Unknown RDB encoding type {other} ({name})"))
+        }
+    }
+}
+
+struct Decoder<'a> {
+    limits: &'a Limits,
+}
+
+/// A count of items that follow, at least one byte each.
+fn count(input: &mut Slice<'_>) -> Result<usize, DecodeError> {
+    match input.length()? {
+        0 => Err(DecodeError::Empty),
+        stated => usize::try_from(stated)
+            .ok()
+            .filter(|stated| *stated <= input.left())
+            .ok_or_else(|| DecodeError::Corrupt(format!("{stated} elements in too few bytes"))),
+    }
+}
+
+fn corrupt<T>(what: &str) -> Result<T, DecodeError> {
+    Err(DecodeError::Corrupt(what.to_owned()))
+}
+
+impl Decoder<'_> {
+    fn list(&self, input: &mut Slice<'_>) -> Result<Value, DecodeError> {
+        let mut nodes = List::builder(self.limits);
+        for _ in 0..count(input)? {
+            nodes.push(Side::Tail, &input.string()?);
+        }
+        self.nodes(nodes)
+    }
+
+    fn quicklist(&self, input: &mut Slice<'_>, code: u8) -> Result<Value, DecodeError> {
+        let mut nodes = List::builder(self.limits);
+        for _ in 0..count(input)? {
+            let container = match code {
+                typecode::LIST_QUICKLIST => NODE_PACKED,
+                _ => input.length()?,
+            };
+            let blob = input.string()?;
+            if blob.is_empty() {
+                return corrupt("an empty node in a list");
+            }
+            let pack = match (container, code) {
+                (NODE_PLAIN, _) => {
+                    nodes.push_plain(blob.into_owned().into_boxed_slice());
+                    continue;
+                }
+                (NODE_PACKED, typecode::LIST_QUICKLIST) => packs::from_ziplist(&blob)?,
+                (NODE_PACKED, _) => packs::from_listpack(&blob)?,
+                _ => return corrupt("Quicklist integrity check failed."),
+            };
+            nodes.push_packed(pack);
+        }
+        self.nodes(nodes)
+    }
+
+    fn nodes(&self, nodes: Quicklist) -> Result<Value, DecodeError> {
+        if nodes.is_empty() {
+            return Err(DecodeError::Empty);
+        }
+        Ok(Value::List(List::from_quicklist(nodes, self.limits)))
+    }
+
+    fn set(&self, input: &mut Slice<'_>) -> Result<Value, DecodeError> {
+        let members = count(input)?;
+        let mut set = Set::for_load(members, self.limits);
+        for _ in 0..members {
+            if !set.add(&input.string()?, self.limits) {
+                return corrupt("Duplicate set members detected");
+            }
+        }
+        Ok(Value::Set(set))
+    }
+
+    fn intset(&self, blob: &[u8]) -> Result<Value, DecodeError> {
+        let intset = Intset::parse(blob).map_err(|error| {
+            DecodeError::Corrupt(format!("Intset integrity check failed: {error}"))
+        })?;
+        if intset.is_empty() {
+            return corrupt("Intset integrity check failed: no members");
+        }
+        Ok(Value::Set(Set::from_intset(intset, self.limits)))
+    }
+
+    fn set_pack(&self, pack: Listpack) -> Result<Value, DecodeError> {
+        if pack.is_empty() {
+            return Err(DecodeError::Empty);
+        }
+        Ok(Value::Set(Set::from_listpack(pack, self.limits)?))
+    }
+
+    fn hash(&self, input: &mut Slice<'_>) -> Result<Value, DecodeError> {
+        let fields = count(input)?;
+        let mut hash = Hash::for_load(fields, self.limits);
+        for _ in 0..fields {
+            let (field, value) = (input.string()?, input.string()?);
+            if !hash.set(&field, &value, self.limits) {
+                return corrupt("Duplicate hash fields detected");
+            }
+        }
+        Ok(Value::Hash(hash))
+    }
+
+    fn hash_pack(&self, pack: Listpack) -> Result<Value, DecodeError> {
+        if pack.is_empty() {
+            return Err(DecodeError::Empty);
+        }
+        Ok(Value::Hash(Hash::from_listpack(pack, self.limits)?))
+    }
+
+    fn zset(&self, input: &mut Slice<'_>, code: u8) -> Result<Value, DecodeError> {
+        let members = count(input)?;
+        let mut zset = Zset::for_load(members, self.limits);
+        for _ in 0..members {
+            let member = input.string()?;
+            let score = match code {
+                typecode::ZSET => decimal(input)?,
+                _ => f64::from_le_bytes(input.array()?),
+            };
+            if score.is_nan() {
+                return corrupt("Zset with NAN score detected");
+            }
+            if zset.set(&member, score, self.limits).is_some() {
+                return corrupt("Duplicate zset fields detected");
+            }
+        }
+        Ok(Value::Zset(zset))
+    }
+
+    fn zset_pack(&self, pack: Listpack) -> Result<Value, DecodeError> {
+        if pack.is_empty() {
+            return Err(DecodeError::Empty);
+        }
+        Ok(Value::Zset(Zset::from_listpack(pack, self.limits)?))
+    }
+}
+
+/// A score as decimal text after a byte of length, of which three values are special.
+fn decimal(input: &mut Slice<'_>) -> Result<f64, DecodeError> {
+    let len = match input.byte()? {
+        253 => return Ok(f64::NAN),
+        254 => return Ok(f64::INFINITY),
+        255 => return Ok(f64::NEG_INFINITY),
+        len => u64::from(len),
+    };
+    parse_f64(input.bytes(len)?).map_or_else(|| corrupt("a score that is no number"), Ok)
 }

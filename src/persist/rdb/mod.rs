@@ -3,6 +3,7 @@
 pub mod check;
 pub mod decode;
 pub mod dump;
+pub mod encode;
 pub mod format;
 pub mod packs;
 pub mod reader;

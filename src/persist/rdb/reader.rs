@@ -203,6 +203,7 @@ pub struct Reader<R> {
     dialect: Dialect,
     verify: Verify,
     db: u64,
+    broken_key: Option<(Vec<u8>, u8)>,
 }
 
 /// Whether a file that begins with `bytes` is a snapshot, as an append-only file may.
@@ -219,7 +220,7 @@ impl<R: Read> Reader<R> {
         }
         let header: [u8; HEADER_BYTES] = source.array()?;
         let (version, dialect) = parse_header(&header)?;
-        Ok(Reader { source, version, dialect, verify, db: 0 })
+        Ok(Reader { source, version, dialect, verify, db: 0, broken_key: None })
     }
 
     /// The version in the header.
@@ -240,6 +241,11 @@ impl<R: Read> Reader<R> {
     /// What the reader is about.
     pub fn doing(&self) -> Doing {
         self.source.doing
+    }
+
+    /// After an error in a key's value: its name and the value's type.
+    pub fn broken_key(&self) -> Option<(&[u8], u8)> {
+        self.broken_key.as_ref().map(|(key, code)| (key.as_slice(), *code))
     }
 
     /// Gives back the stream, to read on behind the snapshot.
@@ -309,7 +315,10 @@ impl<R: Read> Reader<R> {
         self.source.doing = Doing::ReadValue;
         let offset = self.source.offset();
         self.source.keep();
-        skim(&mut self.source, code, self.dialect)?;
+        if let Err(error) = skim(&mut self.source, code, self.dialect) {
+            self.broken_key = Some((key, code));
+            return Err(error);
+        }
         let payload = self.source.kept();
         let Pending { deadline, idle_secs, freq } = next;
         let db = self.db;
@@ -379,4 +388,82 @@ fn parse_header(header: &[u8; HEADER_BYTES]) -> Result<(u32, Dialect), RdbError>
     let shown = number(digits).map_or(shown, |number| number.to_string());
     let what = format!("Can't handle RDB format version {shown}");
     version.map(|version| (version, dialect)).ok_or(RdbError::Header { what })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(bytes: &[u8]) -> Result<Reader<&[u8]>, String> {
+        Reader::open(bytes, None, Verify::Checksum).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn open_takes_known_versions_alone() {
+        for header in [&b"REDIS0001"[..], b"REDIS0012", b"VALKEY080"] {
+            assert!(open(header).is_ok());
+        }
+        let version = |text: &[u8]| open(text).map(|_| ()).unwrap_err();
+        assert_eq!(version(b"REDIS0013"), "Can't handle RDB format version 13");
+        assert_eq!(version(b"REDIS0000"), "Can't handle RDB format version 0");
+        assert_eq!(version(b"VALKEY081"), "Can't handle RDB format version 81");
+        assert_eq!(version(b"REDIX0009"), "Wrong signature trying to load DB from file");
+        assert!(version(b"REDIS00").starts_with("Unexpected EOF"));
+    }
+
+    #[test]
+    fn events_carry_what_precedes_a_key() {
+        let file = b"REDIS0003\xfe\x05\xf8\x07\xf9\x09\xfd\x02\0\0\0\x00\x01k\x01v\
+                     \xfc\xff\xff\xff\xff\xff\xff\xff\xff\x00\x01l\xc0\xff\xf4\x01\x02\x03\xff tail";
+        let mut reader = open(file).unwrap();
+        assert_eq!(reader.next_event().unwrap(), Event::SelectDb(5));
+        let Event::Key(first) = reader.next_event().unwrap() else { panic!("a key") };
+        assert_eq!((first.db, first.key.as_slice(), first.code), (5, &b"k"[..], 0));
+        assert_eq!(first.deadline, Some(UnixMs(2000)));
+        assert_eq!((first.idle_secs, first.freq), (Some(7), Some(9)));
+        assert_eq!((first.payload.as_slice(), first.offset), (&b"\x01v"[..], 23));
+        let Event::Key(second) = reader.next_event().unwrap() else { panic!("a key") };
+        assert_eq!((second.deadline, second.payload.as_slice()), (None, &b"\xc0\xff"[..]));
+        let slot = Event::SlotInfo { slot: 1, keys: 2, expires: 3 };
+        assert_eq!(reader.next_event().unwrap(), slot);
+        assert_eq!(reader.next_event().unwrap(), Event::End(Checksum::Absent));
+        let rest = reader.into_rest();
+        assert_eq!(rest.offset as usize, file.len() - 5);
+        let mut tail = String::new();
+        rest.into_read().read_to_string(&mut tail).unwrap();
+        assert_eq!(tail, " tail");
+    }
+
+    #[test]
+    fn valkey_file_has_its_own_hash_type() {
+        let entry = b"\x16\x01k\x01\x01f\x01v\xff\xff\xff\xff\xff\xff\xff\xff";
+        let mut reader_bytes = b"VALKEY080".to_vec();
+        reader_bytes.extend_from_slice(entry);
+        reader_bytes.extend_from_slice(b"\xff\0\0\0\0\0\0\0\0");
+        let mut reader = open(&reader_bytes).unwrap();
+        let Event::Key(record) = reader.next_event().unwrap() else { panic!("a key") };
+        assert_eq!((record.code, record.payload.len()), (22, 13));
+        assert_eq!(reader.next_event().unwrap(), Event::End(Checksum::Disabled));
+    }
+
+    #[test]
+    fn claimed_lengths_take_no_memory_and_end_in_truncation() {
+        for claim in [&b"\x81\xff\xff\xff\xff\xff\xff\xff\xff"[..], b"\x80\xff\xff\xff\xff"] {
+            for code in [0, 1, 2, 3, 4, 5, 14, 18, 15, 21, 22, 24] {
+                let file = [b"REDIS0012", &[code, 1, b'k'][..], claim, b"abc"].concat();
+                let error = open(&file).unwrap().next_event().unwrap_err();
+                let bad = matches!(error, RdbError::Truncated { .. } | RdbError::Corrupt { .. });
+                assert!(bad, "type {code}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn checksum_that_does_not_match_is_told() {
+        let file = b"REDIS0009\xff\x01\0\0\0\0\0\0\0";
+        let error = open(file).unwrap().next_event().unwrap_err();
+        assert!(matches!(error, RdbError::Checksum { expected: 1, .. }), "{error}");
+        let mut lax = Reader::open(&file[..], None, Verify::Nothing).unwrap();
+        assert_eq!(lax.next_event().unwrap(), Event::End(Checksum::Ignored));
+    }
 }

@@ -9,13 +9,12 @@
 
 use std::io::{self, Read};
 
-use super::format::{length, typecode};
+use super::format::length;
 use super::reader::{Doing, RdbError};
 use crate::base::crc::Crc64;
 
 /// Bytes asked of the stream at a time.
 const BLOCK_BYTES: usize = 256 * 1024;
-const _: () = assert!(typecode::MAX < 0x80);
 
 /// A length prefix, or the announcement of an encoded string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +51,13 @@ pub struct Rest<R> {
     pub unread: Vec<u8>,
     /// The offset of the first of them.
     pub offset: u64,
+}
+
+impl<R: Read> Rest<R> {
+    /// What is left as one stream.
+    pub fn into_read(self) -> impl Read {
+        io::Cursor::new(self.unread).chain(self.inner)
+    }
 }
 
 impl<R: Read> Source<R> {

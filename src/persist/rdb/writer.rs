@@ -8,9 +8,9 @@ use std::io;
 use super::format::{VERSION_CHECKSUM, VERSION_MAX, length, opcode};
 use crate::base::clock::UnixMs;
 use crate::base::crc::Crc64;
-use crate::base::fs::DiskFile;
 use crate::base::lzf::Compressor;
 use crate::base::num::parse_i64;
+use crate::persist::sink::Sink;
 
 /// Bytes that are gathered before they are summed and handed to the sink.
 const BUFFER_BYTES: usize = 128 * 1024;
@@ -22,31 +22,6 @@ const COMPRESS_BYTES_MIN: usize = 21;
 const COMPRESS_GAIN_BYTES: usize = 4;
 /// The oldest version that can be written.
 pub const VERSION_WRITE_MIN: u32 = 9;
-
-/// Where the bytes go.
-pub trait Sink {
-    /// Takes all of `bytes`.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
-}
-
-impl Sink for Vec<u8> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
-impl Sink for DiskFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.append(bytes).map_err(|(_, error)| error.source)
-    }
-}
-
-impl<S: Sink + ?Sized> Sink for &mut S {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        (**self).write(bytes)
-    }
-}
 
 /// Why a snapshot was not written.
 #[derive(Debug, thiserror::Error)]

@@ -24,8 +24,11 @@ pub enum Corrupt {
     Count,
 }
 
+/// A field and its value.
+pub type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// The fields and values of a zipmap.
-pub fn pairs(bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Corrupt> {
+pub fn pairs(bytes: &[u8]) -> Result<Vec<Pair<'_>>, Corrupt> {
     let (&count, mut rest) = bytes.split_first().ok_or(Corrupt::Size)?;
     let mut pairs = Vec::new();
     loop {
@@ -45,7 +48,7 @@ pub fn pairs(bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Corrupt> {
     Ok(pairs)
 }
 
-fn read_pair(rest: &[u8]) -> Option<((&[u8], &[u8]), &[u8])> {
+fn read_pair(rest: &[u8]) -> Option<(Pair<'_>, &[u8])> {
     let (len, rest) = read_length(rest)?;
     let (field, rest) = rest.split_at_checked(len)?;
     let (len, rest) = read_length(rest)?;

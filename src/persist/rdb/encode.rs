@@ -1,0 +1,165 @@
+//! Values as a snapshot holds them: the type code that a version knows, and the bytes.
+//!
+//! Packed collections are written as they are; what a version has no packed form for is written
+//! element by element, which every version reads.
+
+use std::io;
+
+use super::dump;
+use super::format::{NODE_PACKED, NODE_PLAIN, VERSION_DUMP, typecode};
+use super::writer::{Compression, KeyFacts, Settings, WriteError, Writer};
+use crate::ds::listpack::Item;
+use crate::ds::quicklist::NodeRef;
+use crate::persist::sink::Sink;
+use crate::value::Value;
+use crate::value::hash::Hash;
+use crate::value::list::List;
+use crate::value::set::Set;
+use crate::value::zset::Zset;
+
+/// The first version with listpacks for hashes, sorted sets and lists.
+const VERSION_LISTPACKS: u32 = 10;
+/// The first version with listpacks for sets.
+const VERSION_SET_LISTPACK: u32 = 11;
+
+/// The type code of `value` in this version.
+pub fn type_code(value: &Value, version: u32) -> u8 {
+    let packs = version >= VERSION_LISTPACKS;
+    match value {
+        Value::Str(_) => typecode::STRING,
+        Value::List(_) if packs => typecode::LIST_QUICKLIST_2,
+        Value::List(_) => typecode::LIST,
+        Value::Set(set) => match (set.intset(), set.listpack()) {
+            (Some(_), _) => typecode::SET_INTSET,
+            (_, Some(_)) if version >= VERSION_SET_LISTPACK => typecode::SET_LISTPACK,
+            _ => typecode::SET,
+        },
+        Value::Hash(hash) if packs && hash.listpack().is_some() => typecode::HASH_LISTPACK,
+        Value::Hash(_) => typecode::HASH,
+        Value::Zset(zset) if packs && zset.listpack().is_some() => typecode::ZSET_LISTPACK,
+        Value::Zset(_) => typecode::ZSET_2,
+    }
+}
+
+/// The DUMP payload of a value.
+pub fn dump(value: &Value, compression: Compression) -> Vec<u8> {
+    let version = u32::from(VERSION_DUMP);
+    let settings = Settings { version, compression, checksum: false };
+    let mut body = vec![type_code(value, version)];
+    let written = Writer::new(&mut body, settings).and_then(|mut writer| {
+        writer.value(value)?;
+        Ok(writer.flush()?)
+    });
+    written.expect("memory takes every byte");
+    dump::seal(body)
+}
+
+impl<S: Sink> Writer<S> {
+    /// A key with its value.
+    pub fn entry(&mut self, key: &[u8], facts: KeyFacts, value: &Value) -> Result<(), WriteError> {
+        self.key(key, facts, type_code(value, self.settings().version))?;
+        Ok(self.value(value)?)
+    }
+
+    /// A string key with its value.
+    pub fn text_entry(
+        &mut self,
+        key: &[u8],
+        facts: KeyFacts,
+        text: &[u8],
+    ) -> Result<(), WriteError> {
+        self.key(key, facts, typecode::STRING)?;
+        Ok(self.string(text)?)
+    }
+
+    /// A string key whose value is an integer.
+    pub fn integer_entry(
+        &mut self,
+        key: &[u8],
+        facts: KeyFacts,
+        value: i64,
+    ) -> Result<(), WriteError> {
+        self.key(key, facts, typecode::STRING)?;
+        Ok(self.decimal(value)?)
+    }
+
+    /// The bytes of a value, in the form that `type_code` names.
+    pub fn value(&mut self, value: &Value) -> io::Result<()> {
+        let code = type_code(value, self.settings().version);
+        match value {
+            Value::Str(text) => self.string(text),
+            Value::List(list) => self.list(list, code),
+            Value::Set(set) => self.set(set, code),
+            Value::Hash(hash) => self.hash(hash, code),
+            Value::Zset(zset) => self.zset(zset, code),
+        }
+    }
+
+    fn item(&mut self, item: Item<'_>) -> io::Result<()> {
+        match item {
+            Item::Int(value) => self.decimal(value),
+            Item::Bytes(bytes) => self.string(bytes),
+        }
+    }
+
+    fn list(&mut self, list: &List, code: u8) -> io::Result<()> {
+        if code == typecode::LIST {
+            self.length(list.len() as u64)?;
+            return list.iter().try_for_each(|item| self.item(item));
+        }
+        if let Some(pack) = list.listpack() {
+            self.length(1)?;
+            self.length(NODE_PACKED)?;
+            return self.string(pack.as_bytes());
+        }
+        let Some(nodes) = list.quicklist() else { return Ok(()) };
+        self.length(nodes.node_count() as u64)?;
+        for node in nodes.nodes() {
+            match node {
+                NodeRef::Packed(pack) => {
+                    self.length(NODE_PACKED)?;
+                    self.string(pack.as_bytes())?;
+                }
+                NodeRef::Plain(bytes) => {
+                    self.length(NODE_PLAIN)?;
+                    self.string(bytes)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, set: &Set, code: u8) -> io::Result<()> {
+        match (code, set.intset(), set.listpack()) {
+            (typecode::SET_INTSET, Some(intset), _) => self.string(intset.as_bytes()),
+            (typecode::SET_LISTPACK, _, Some(pack)) => self.string(pack.as_bytes()),
+            _ => {
+                self.length(set.len() as u64)?;
+                set.iter().try_for_each(|member| self.item(member))
+            }
+        }
+    }
+
+    fn hash(&mut self, hash: &Hash, code: u8) -> io::Result<()> {
+        if let (typecode::HASH_LISTPACK, Some(pack)) = (code, hash.listpack()) {
+            return self.string(pack.as_bytes());
+        }
+        self.length(hash.len() as u64)?;
+        hash.iter().try_for_each(|(field, value)| {
+            self.item(field)?;
+            self.item(value)
+        })
+    }
+
+    fn zset(&mut self, zset: &Zset, code: u8) -> io::Result<()> {
+        if let (typecode::ZSET_LISTPACK, Some(pack)) = (code, zset.listpack()) {
+            return self.string(pack.as_bytes());
+        }
+        self.length(zset.len() as u64)?;
+        // From the greatest to the least, so that each insertion of a loader is at the front.
+        zset.iter().rev().try_for_each(|(member, score)| {
+            self.item(member)?;
+            self.raw(&score.to_le_bytes())
+        })
+    }
+}
