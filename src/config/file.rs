@@ -57,13 +57,20 @@ pub fn load(
     if let Some(path) = file {
         text = read(path)?;
     }
+    let file_lines = text.iter().filter(|byte| **byte == b'\n').count() + 1;
     text.extend_from_slice(stdin.unwrap_or_default());
     if !argv_lines.is_empty() {
         text.push(b'\n');
         text.extend_from_slice(argv_lines);
     }
     let mut reader = Reader { config: Config::default(), saves: How::Replace, depth: 0 };
-    reader.read_text(&text, file)?;
+    reader.read_text(&text, file).map_err(|mut error| {
+        let behind_file = error.line.as_ref().is_some_and(|(number, _)| *number > file_lines);
+        if behind_file && error.file.as_deref() == file {
+            error.file = None;
+        }
+        error
+    })?;
     reader.check()?;
     Ok(reader.config)
 }
@@ -272,5 +279,8 @@ mod tests {
         assert_eq!((error.file, error.line), (Some(at("bad.conf")), Some((2, "port x".into()))));
         assert!(text("missing").unwrap_err().reason.contains("can't open config file"));
         assert_eq!(text("main").unwrap_err().reason, "include files are nested too deep");
+        fs::write(&main, "port 1\n").unwrap();
+        let error = load(Some(&main), None, b"port").unwrap_err();
+        assert_eq!((error.file, error.line), (None, Some((3, "port".into()))));
     }
 }
