@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::base::clock::{self, Steady, UnixMs};
 use crate::base::rng;
-use crate::config::Config;
+use crate::config::{Config, MaxmemoryPolicy};
 use crate::engine::blocking::Blocked;
 use crate::engine::client::Clients;
 use crate::engine::command::CommandTable;
@@ -194,7 +194,11 @@ impl Core {
     /// What is fixed for the commands of a batch.
     pub fn env(&self) -> Env {
         let config = self.config.load();
-        let access = match config.maxmemory_policy.is_lfu() {
+        let lfu = matches!(
+            config.maxmemory_policy,
+            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu
+        );
+        let access = match lfu {
             _ if self.persist.is_child_running() => Access::Untouched,
             true => Access::Lfu {
                 log_factor: config.lfu_log_factor as u32,
@@ -205,7 +209,7 @@ impl Core {
         Env {
             now: UnixMs::now(),
             limits: config.limits,
-            notify: Classes(config.notify_keyspace_events.0),
+            notify: Classes(u32::from(config.notify_keyspace_events.0)),
             access,
             expires: !self.has_attention(Attention::LOADING),
             string_bytes_max: config.proto_max_bulk_len,

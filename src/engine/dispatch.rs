@@ -151,7 +151,8 @@ fn run_alone(
     let Scratch { fx, record } = &mut scratch;
     let mut unit =
         Unit { worker, hold: &mut hold, env, fx, record, may_block: true, hash };
-    let block = run(&mut unit, Some(session), session_db(session), row, args, reply);
+    let db = session.db;
+    let block = run(&mut unit, Some(session), db, row, args, reply);
     if let Some(block) = block {
         blocking::register(core, session, row, &args, block, &mut hold, reply.protocol());
     }
@@ -159,10 +160,6 @@ fn run_alone(
     drop(hold);
     worker.scratch.replace(scratch);
     settle::serve_left(worker, left);
-}
-
-fn session_db(session: &Session) -> u32 {
-    session.db
 }
 
 /// Runs one command of a unit and puts what it tells the journal into the unit's record.

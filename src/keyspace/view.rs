@@ -263,7 +263,7 @@ impl<'a> DbView<'a> {
         &'v mut self,
         key: &'k [u8],
     ) -> Result<Open<'v, 'a, 'k, T>, CmdError> {
-        self.open_or_make(key, |env| T::empty(&env.limits))
+        self.open_or_make(key, |env| T::new(&env.limits))
     }
 
     /// Opens a collection for writing, the one that `make` gives when the key is absent.
@@ -601,7 +601,7 @@ impl<'a> DbView<'a> {
 fn is_heavy(entry: &Entry) -> bool {
     match entry.held() {
         Held::Text(_) => false,
-        Held::Value(value) => value.len() > FREE_AT_ONCE_MAX,
+        Held::Value(value) => value.free_effort() > FREE_AT_ONCE_MAX,
     }
 }
 

@@ -1,3 +1,4 @@
 //! The process: startup, cron, shutdown, logging.
 
 pub mod logging;
+pub mod startup;
