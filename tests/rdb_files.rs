@@ -296,10 +296,9 @@ impl Peer {
             .unwrap();
         let peer = Peer { child, port, dir };
         for _ in 0..100 {
-            if let Ok(mut connection) = peer.connect() {
-                if redis::cmd("PING").query::<String>(&mut connection).is_ok() {
-                    return peer;
-                }
+            let ping = |mut connection| redis::cmd("PING").query::<String>(&mut connection);
+            if peer.connect().and_then(ping).is_ok() {
+                return peer;
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         }

@@ -175,7 +175,8 @@ pub enum Event {
     },
     /// A function library's source.
     Function(Vec<u8>),
-    /// A module's data outside the keyspace, passed over. A loader refuses it; a check names it.
+    /// A module's data outside the keyspace, passed over. A check names it; a loader refuses it:
+    /// "The RDB file contains AUX module data I can't load: no matching module 'NAME'".
     ModuleAux {
         /// The module's type name.
         name: String,
