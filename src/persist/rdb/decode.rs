@@ -266,7 +266,7 @@ mod tests {
             (typecode::STRING, b"\xc4", "Unknown RDB string encoding type 4"),
             (typecode::LIST, b"\x3f\x01a", "63 elements in too few bytes"),
             (typecode::LIST_QUICKLIST_2, b"\x01\x03\x01a", "Quicklist integrity check failed."),
-            (typecode::HASH_LISTPACK, b"\x0a\x0a\0\0\0\x01\0\x01\x01\xff", "Listpack"),
+            (typecode::HASH_LISTPACK, b"\x09\x09\0\0\0\x01\0\x01\x01\xff", "without its value"),
             (typecode::SET_INTSET, b"\x08\x02\0\0\0\0\0\0\0", "Intset integrity check failed"),
             (typecode::STREAM_LISTPACKS_3, b"", "values of type stream are not supported"),
             (typecode::MODULE_2, b"\0\0", "no matching module type 'AAAAAAAAA'"),
