@@ -348,7 +348,7 @@ fn peer_loads_snapshots_of_version_9_and_10() {
 
 #[test]
 #[ignore = "needs redis-server"]
-fn peer_takes_dump_payloads_and_rewritten_commands() {
+fn peer_replays_rewritten_commands_and_its_dumps_decode() {
     let samples = named_samples();
     let peer = Peer::start(7302, &["--appendonly", "yes"], |dir| {
         let mut writer = CommandWriter::new(Vec::new());

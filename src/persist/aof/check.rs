@@ -386,9 +386,8 @@ impl Checker<'_> {
                  it is not the last file."
             )?;
             return self.give_up(
-                "If you insist, please delete all files after this file according to the \
-                 manifest file and delete the corresponding records in manifest file manually. \
-                 Then re-run redis-check-aof.",
+                "Later files hold newer commands. To cut here all the same, first remove those \
+                 files and their lines in the manifest, then run this check again.",
             );
         }
         Ok(Some((limit, offset)))
