@@ -296,10 +296,9 @@ impl Peer {
             .unwrap();
         let peer = Peer { child, port, dir };
         for _ in 0..100 {
-            if let Ok(mut connection) = peer.connect() {
-                if redis::cmd("PING").query::<String>(&mut connection).is_ok() {
-                    return peer;
-                }
+            let ping = |mut connection| redis::cmd("PING").query::<String>(&mut connection);
+            if peer.connect().and_then(ping).is_ok() {
+                return peer;
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
@@ -349,7 +348,7 @@ fn peer_loads_snapshots_of_version_9_and_10() {
 
 #[test]
 #[ignore = "needs redis-server"]
-fn peer_takes_dump_payloads_and_rewritten_commands() {
+fn peer_replays_rewritten_commands_and_its_dumps_decode() {
     let samples = named_samples();
     let peer = Peer::start(7302, &["--appendonly", "yes"], |dir| {
         let mut writer = CommandWriter::new(Vec::new());

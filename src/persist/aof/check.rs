@@ -48,7 +48,7 @@ pub fn check(
     answers: &mut dyn BufRead,
     out: &mut dyn Write,
 ) -> io::Result<bool> {
-    let mut checker = Checker { disk, repair, answers, out, line: 1 };
+    let mut checker = Checker { disk, repair, answers, out, line: 1, last_read: 0 };
     match checker.run(path) {
         Ok(()) => Ok(true),
         Err(Stop::Invalid) => Ok(false),
@@ -63,6 +63,8 @@ struct Checker<'a> {
     out: &'a mut dyn Write,
     /// Lines read in all files, from 1.
     line: u64,
+    /// Where the last line or argument began, which an error without a place of its own names.
+    last_read: u64,
 }
 
 /// How a single file turned out.
@@ -341,7 +343,7 @@ impl Checker<'_> {
         }
         if in_multi {
             let text = "Reached EOF before reading EXEC for MULTI";
-            say!(self, "{}", at(input.offset(), text).0)?;
+            say!(self, "{}", at(self.last_read, text).0)?;
         }
         Ok(Scan::End { valid_up_to })
     }
@@ -354,6 +356,7 @@ impl Checker<'_> {
         place: Place,
     ) -> Result<Option<(i64, u64)>, Stop> {
         let offset = input.offset();
+        self.last_read = offset;
         let mut line = Vec::new();
         if input.line(LINE_BYTES_MAX, &mut line).is_err() {
             let path = path.display();
@@ -383,9 +386,8 @@ impl Checker<'_> {
                  it is not the last file."
             )?;
             return self.give_up(
-                "If you insist, please delete all files after this file according to the \
-                 manifest file and delete the corresponding records in manifest file manually. \
-                 Then re-run redis-check-aof.",
+                "Later files hold newer commands. To cut here all the same, first remove those \
+                 files and their lines in the manifest, then run this check again.",
             );
         }
         Ok(Some((limit, offset)))
@@ -417,6 +419,7 @@ impl Checker<'_> {
 
     fn number<R: Read>(&mut self, input: &mut Input<R>, prefix: u8) -> Result<i64, Broken> {
         let offset = input.offset();
+        self.last_read = offset;
         let mut line = Vec::new();
         input.line(LINE_BYTES_MAX, &mut line).map_err(|error| at(offset, &words_of(&error)))?;
         let Some((&first, rest)) = line.split_first() else { return Err(Broken(String::new())) };
@@ -444,6 +447,7 @@ impl Checker<'_> {
     fn argument<R: Read>(&mut self, input: &mut Input<R>) -> Result<Vec<u8>, Broken> {
         let len = self.number(input, b'$')?;
         let offset = input.offset();
+        self.last_read = offset;
         let Some(wanted) = u64::try_from(len).ok().filter(|len| *len <= i64::MAX as u64 - 2) else {
             return Err(at(
                 offset,

@@ -133,7 +133,7 @@ impl Checker<'_> {
         let end = record.offset + record.payload.len() as u64;
         let decoded = decode(record.code, dialect, &record.payload, &Limits::default());
         let broken = match decoded {
-            Ok(_) | Err(DecodeError::Unsupported(_)) => None,
+            Ok(_) | Err(DecodeError::Module(_) | DecodeError::Unsupported(_)) => None,
             Err(DecodeError::Empty) => Some("The key holds an empty collection".to_owned()),
             Err(error) => Some(error.to_string()),
         };

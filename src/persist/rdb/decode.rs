@@ -1,6 +1,6 @@
 //! Values from their encoded bytes. Bytes are proved before they are trusted.
 
-use super::format::{Dialect, NODE_PACKED, NODE_PLAIN, type_name, typecode};
+use super::format::{Dialect, NODE_PACKED, NODE_PLAIN, module_name, type_name, typecode};
 use super::packs;
 use super::slice::{Malformed, Slice};
 use crate::base::num::parse_f64;
@@ -23,6 +23,9 @@ pub enum DecodeError {
     /// The bytes are not a value of this type.
     #[error("{0}")]
     Corrupt(String),
+    /// A module's value; there are no modules here.
+    #[error("The RDB file contains module data I can't load: no matching module type '{0}'")]
+    Module(String),
     /// A type that is not decoded.
     #[error("values of type {0} are not supported")]
     Unsupported(&'static str),
@@ -73,6 +76,7 @@ pub fn decode(
         typecode::ZSET | typecode::ZSET_2 => decoder.zset(&mut input, code)?,
         typecode::ZSET_ZIPLIST => decoder.zset_pack(packs::from_ziplist(&input.string()?)?)?,
         typecode::ZSET_LISTPACK => decoder.zset_pack(packs::from_listpack(&input.string()?)?)?,
+        typecode::MODULE_2 => return Err(DecodeError::Module(module_name(input.length()?))),
         other => return Err(unsupported(other)),
     };
     if input.left() > 0 {
@@ -89,7 +93,6 @@ fn unsupported(code: u8) -> DecodeError {
         typecode::HASH_METADATA_PRE_GA..=typecode::HASH_LISTPACK_EX => {
             DecodeError::Unsupported("hash with field deadlines")
         }
-        typecode::MODULE_2 | typecode::MODULE_PRE_GA => DecodeError::Unsupported("module"),
         other => {
             let name = type_name(other);
             DecodeError::Corrupt(format!("Unknown RDB encoding type {other} ({name})"))
@@ -240,4 +243,57 @@ fn decimal(input: &mut Slice<'_>) -> Result<f64, DecodeError> {
         len => u64::from(len),
     };
     parse_f64(input.bytes(len)?).map_or_else(|| corrupt("a score that is no number"), Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(code: u8, payload: &[u8]) -> Result<Value, String> {
+        decode(code, Dialect::Redis, payload, &Limits::default()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn decode_refuses_duplicates_nan_and_what_is_left_over() {
+        for (code, payload, what) in [
+            (typecode::SET, &b"\x02\x01a\x01a"[..], "Duplicate set members detected"),
+            (typecode::HASH, b"\x02\x01a\x011\x01a\x012", "Duplicate hash fields detected"),
+            (typecode::ZSET, b"\x02\x01a\x011\x01a\x012", "Duplicate zset fields detected"),
+            (typecode::ZSET, b"\x01\x01a\xfd", "Zset with NAN score detected"),
+            (typecode::ZSET, b"\x01\x01a\x03one", "a score that is no number"),
+            (typecode::STRING, b"\x01ab", "1 bytes too many in a value"),
+            (typecode::STRING, b"\xc3\x01\x05a", "Invalid LZF compressed string"),
+            (typecode::STRING, b"\xc4", "Unknown RDB string encoding type 4"),
+            (typecode::LIST, b"\x3f\x01a", "63 elements in too few bytes"),
+            (typecode::LIST_QUICKLIST_2, b"\x01\x03\x01a", "Quicklist integrity check failed."),
+            (typecode::HASH_LISTPACK, b"\x09\x09\0\0\0\x01\0\x01\x01\xff", "without its value"),
+            (typecode::SET_INTSET, b"\x08\x02\0\0\0\0\0\0\0", "Intset integrity check failed"),
+            (typecode::STREAM_LISTPACKS_3, b"", "values of type stream are not supported"),
+            (typecode::MODULE_2, b"\0\0", "no matching module type 'AAAAAAAAA'"),
+        ] {
+            let error = run(code, payload).unwrap_err();
+            assert!(error.contains(what), "type {code}: {error}");
+        }
+    }
+
+    #[test]
+    fn decode_tells_an_empty_collection_from_a_broken_one() {
+        for code in [1, 2, 3, 4, 5, 14, 18] {
+            assert_eq!(run(code, b"\0").unwrap_err(), "empty collection", "type {code}");
+        }
+        let pack = b"\x07\x07\0\0\0\0\0\xff";
+        for code in [16, 17, 20] {
+            assert_eq!(run(code, pack).unwrap_err(), "empty collection", "type {code}");
+        }
+    }
+
+    #[test]
+    fn decode_of_old_scores_knows_the_infinities() {
+        let Ok(Value::Zset(zset)) = run(typecode::ZSET, b"\x03\x01a\xff\x01b\xfe\x01c\x031.5")
+        else {
+            panic!("a sorted set")
+        };
+        let scores: Vec<f64> = zset.iter().map(|(_, score)| score).collect();
+        assert_eq!(scores, [f64::NEG_INFINITY, 1.5, f64::INFINITY]);
+    }
 }

@@ -175,7 +175,8 @@ pub enum Event {
     },
     /// A function library's source.
     Function(Vec<u8>),
-    /// A module's data outside the keyspace, passed over. A loader refuses it; a check names it.
+    /// A module's data outside the keyspace, passed over. A check names it; a loader refuses it:
+    /// "The RDB file contains AUX module data I can't load: no matching module 'NAME'".
     ModuleAux {
         /// The module's type name.
         name: String,
@@ -414,7 +415,8 @@ mod tests {
     #[test]
     fn events_carry_what_precedes_a_key() {
         let file = b"REDIS0003\xfe\x05\xf8\x07\xf9\x09\xfd\x02\0\0\0\x00\x01k\x01v\
-                     \xfc\xff\xff\xff\xff\xff\xff\xff\xff\x00\x01l\xc0\xff\xf4\x01\x02\x03\xff tail";
+                     \xfc\xff\xff\xff\xff\xff\xff\xff\xff\x00\x01l\xc0\xff\
+                     \xf4\x01\x02\x03\xff tail";
         let mut reader = open(file).unwrap();
         assert_eq!(reader.next_event().unwrap(), Event::SelectDb(5));
         let Event::Key(first) = reader.next_event().unwrap() else { panic!("a key") };
