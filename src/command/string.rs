@@ -7,14 +7,24 @@ use crate::keyspace::event::Event;
 use crate::keyspace::view::Deadline;
 use crate::resp::reply::CmdResult;
 use crate::spec::Arity::{AtLeast, Exactly};
-use crate::spec::category::Group;
 use crate::spec::Spec;
+use crate::spec::category::Group;
 use crate::spec::keys::KeySpec;
 
 /// The rows.
 pub const COMMANDS: &[Command] = &[
-    Command::data(get, Spec::new("get", Group::String, Exactly(2)).reads().fast().key(1).since("1.0.0")),
-    Command::data(set, Spec::new("set", Group::String, AtLeast(3)).writes().denyoom().key_spec(KeySpec::at(1).rw().access().update().variable_flags()).since("1.0.0")),
+    Command::data(
+        get,
+        Spec::new("get", Group::String, Exactly(2)).reads().fast().key(1).since("1.0.0"),
+    ),
+    Command::data(
+        set,
+        Spec::new("set", Group::String, AtLeast(3))
+            .writes()
+            .denyoom()
+            .key_spec(KeySpec::at(1).rw().access().update().variable_flags())
+            .since("1.0.0"),
+    ),
 ];
 
 /// GET key

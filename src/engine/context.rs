@@ -1,5 +1,6 @@
 //! What a handler can reach. The context is the permission.
 
+use crate::base::clock::UnixMs;
 use crate::engine::core::{Core, Worker};
 use crate::engine::record::Record;
 use crate::engine::session::Session;
@@ -7,7 +8,6 @@ use crate::keyspace::view::DbView;
 use crate::resp::args::Args;
 use crate::resp::reply::{Replied, Reply};
 use crate::spec::Spec;
-use crate::base::clock::UnixMs;
 
 /// For commands on data: no sockets, no configuration, no clock. `now` is fixed for the whole
 /// command, and everything that outlives the call is in `db`, `reply` or `record`.

@@ -149,8 +149,7 @@ fn run_alone(
     let mut hold = lock(core, row, &args, hash);
     scratch.record.begin(core.persist.journal.is_active());
     let Scratch { fx, record } = &mut scratch;
-    let mut unit =
-        Unit { worker, hold: &mut hold, env, fx, record, may_block: true, hash };
+    let mut unit = Unit { worker, hold: &mut hold, env, fx, record, may_block: true, hash };
     let db = session.db;
     let block = run(&mut unit, Some(session), db, row, args, reply);
     if let Some(block) = block {

@@ -53,7 +53,12 @@ fn unknown_sub(args: &Args) -> CmdError {
 
 /// Whether the command may run for this session now.
 #[inline]
-pub fn check(core: &Core, session: &Session, row: &Row, protocol: Protocol) -> Result<(), CmdError> {
+pub fn check(
+    core: &Core,
+    session: &Session,
+    row: &Row,
+    protocol: Protocol,
+) -> Result<(), CmdError> {
     let attention = core.attention.load(Ordering::Relaxed);
     if attention & !(Attention::MONITORED | Attention::PAUSED) == 0
         && session.authenticated
@@ -86,15 +91,14 @@ fn check_slowly(
     let has = |bit| attention & bit != 0;
     let is_write = flags.has_any(Flags::WRITE.with(Flags::MAY_REPLICATE));
     if has(Attention::OUT_OF_MEMORY) && flags.has(Flags::DENYOOM) {
-        return Err(CmdError::Const(
-            "OOM command not allowed when used memory > 'maxmemory'.",
-        ));
+        return Err(CmdError::Const("OOM command not allowed when used memory > 'maxmemory'."));
     }
     if is_write {
         if has(Attention::SNAPSHOT_FAILED) {
             return Err(CmdError::Const(MISCONF_SNAPSHOT));
         }
-        if let Some(failure) = core.persist.journal.failure().filter(|_| core.persist.journal.is_failing())
+        if let Some(failure) =
+            core.persist.journal.failure().filter(|_| core.persist.journal.is_failing())
         {
             return Err(CmdError::Text(format!(
                 "MISCONF Errors writing to the AOF file: {}",
@@ -104,7 +108,18 @@ fn check_slowly(
     }
     if session.is_subscribed()
         && protocol == Protocol::Resp2
-        && !matches!(row.spec().name, "ping" | "subscribe" | "ssubscribe" | "sunsubscribe" | "psubscribe" | "unsubscribe" | "punsubscribe" | "quit" | "reset")
+        && !matches!(
+            row.spec().name,
+            "ping"
+                | "subscribe"
+                | "ssubscribe"
+                | "sunsubscribe"
+                | "psubscribe"
+                | "unsubscribe"
+                | "punsubscribe"
+                | "quit"
+                | "reset"
+        )
     {
         return Err(CmdError::err(format_args!(
             "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \

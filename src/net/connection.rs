@@ -117,8 +117,10 @@ impl<S: Socket> Connection<S> {
                     self.take_mail().await;
                 }
                 Wake::Timeout => {
-                    if let Some(waiter) =
-                        self.session.waiting.and_then(|ticket| blocking::give_up(self.core(), ticket))
+                    if let Some(waiter) = self
+                        .session
+                        .waiting
+                        .and_then(|ticket| blocking::give_up(self.core(), ticket))
                     {
                         blocking::time_out(&waiter);
                     }
@@ -220,15 +222,7 @@ impl<S: Socket> Connection<S> {
             return;
         }
         let (row, hash) = found.unwrap_or_else(|| (gate::find(self.worker.core, &args), None));
-        dispatch::execute(
-            &self.worker,
-            env,
-            &mut self.session,
-            args,
-            &mut self.reply,
-            row,
-            hash,
-        );
+        dispatch::execute(&self.worker, env, &mut self.session, args, &mut self.reply, row, hash);
     }
 
     fn publish_figures(&mut self, done: usize) {
@@ -366,7 +360,10 @@ impl<S: Socket> Connection<S> {
     fn is_over_limit(&mut self) -> bool {
         let config = self.core().config.load();
         if self.input.len() as u64 > config.client_query_buffer_limit {
-            tracing::warn!("Closing client that reached max query buffer length: id={}", self.session.client.id);
+            tracing::warn!(
+                "Closing client that reached max query buffer length: id={}",
+                self.session.client.id
+            );
             return true;
         }
         let unsent = (self.reply.len() - self.sent) as u64;

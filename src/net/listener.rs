@@ -69,8 +69,7 @@ impl Listeners {
             local.block_on(&runtime, follow_orders(core, threads, receiver));
         });
         started.map_err(ListenError::Unix)?;
-        let listeners =
-            Listeners { orders, bound: Mutex::new((config.bind.clone(), config.port)) };
+        let listeners = Listeners { orders, bound: Mutex::new((config.bind.clone(), config.port)) };
         tcp.into_iter().for_each(|listener| listeners.order(Order::Listen(listener)));
         unix.into_iter().for_each(|listener| listeners.order(Order::ListenUnix(listener)));
         Ok(listeners)
@@ -159,9 +158,7 @@ fn bind_one(name: &str, port: u16, backlog: i32) -> io::Result<std::net::TcpList
     Ok(socket.into())
 }
 
-fn bind_unix(
-    config: &Config,
-) -> Result<Option<std::os::unix::net::UnixListener>, ListenError> {
+fn bind_unix(config: &Config) -> Result<Option<std::os::unix::net::UnixListener>, ListenError> {
     if config.unixsocket.is_empty() {
         return Ok(None);
     }

@@ -446,3 +446,16 @@ const SPARE_BYTES_MAX: usize = 1 << 20;
 const SYNC_WAIT: std::time::Duration = std::time::Duration::from_millis(100);
 /// `everysec`.
 const SYNC_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+#[cfg(test)]
+impl Journal {
+    /// Keeps what is appended in memory.
+    pub fn keep_for_test(&self) {
+        self.active.store(true, Ordering::Release);
+    }
+
+    /// Takes what was appended.
+    pub fn take_for_test(&self) -> Vec<u8> {
+        std::mem::take(&mut self.pending.lock().bytes)
+    }
+}

@@ -76,8 +76,7 @@ impl PubSub {
     /// Adds a listener; says whether it did not listen to `name` before.
     pub fn subscribe(&self, topic: Topic, name: &[u8], listener: Arc<dyn Listener>) -> bool {
         let mut book = self.book(topic).write();
-        let added =
-            book.entry(name.into()).or_default().insert(listener.id(), listener).is_none();
+        let added = book.entry(name.into()).or_default().insert(listener.id(), listener).is_none();
         self.subscriptions.fetch_add(usize::from(added), Ordering::Relaxed);
         added
     }

@@ -1,0 +1,6 @@
+//! Publishing and subscribing.
+
+use crate::engine::command::Command;
+
+/// The rows.
+pub const COMMANDS: &[Command] = &[];

@@ -1,0 +1,6 @@
+//! EVAL and its kin.
+
+use crate::engine::command::Command;
+
+/// The rows.
+pub const COMMANDS: &[Command] = &[];

@@ -1,0 +1,6 @@
+//! MULTI, EXEC, WATCH.
+
+use crate::engine::command::Command;
+
+/// The rows.
+pub const COMMANDS: &[Command] = &[];

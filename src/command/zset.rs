@@ -1,0 +1,6 @@
+//! Sorted sets.
+
+use crate::engine::command::Command;
+
+/// The rows.
+pub const COMMANDS: &[Command] = &[];
