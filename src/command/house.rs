@@ -25,6 +25,12 @@ pub struct House {
     _garbage: Receiver<Garbage>,
 }
 
+impl Default for House {
+    fn default() -> House {
+        House::new()
+    }
+}
+
 impl House {
     /// A server with the default settings and one client; it is a second past the epoch's first
     /// thousand seconds.

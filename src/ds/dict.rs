@@ -578,8 +578,10 @@ fn new_bucket<E>() -> NonNull<Bucket<E>> {
 fn fill_hole<E>(first: NonNull<Bucket<E>>, mut hole: NonNull<Bucket<E>>, slot: usize) {
     let mut parent = None;
     let mut last = first;
-    // SAFETY (this function): callers own the table exclusively, and each bucket is borrowed alone.
-    while let Some(child) = unsafe { last.as_ref() }.child() {
+    loop {
+        // SAFETY: callers own the table exclusively, and each bucket is borrowed alone.
+        let child = unsafe { last.as_ref() }.child();
+        let Some(child) = child else { break };
         parent = Some(last);
         last = child;
     }
@@ -732,6 +734,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::box_collection, reason = "a handle of one pointer")]
     struct Word(Box<String>);
 
     impl Keyed for Word {

@@ -112,10 +112,9 @@ pub fn shards_of(row: &Row, args: &Args, set: &mut ShardSet) {
         set.add_key(args.word(position));
     } else if row.spec().has_keys() {
         let words: smallvec::SmallVec<[&[u8]; 16]> = args.words().collect();
-        match keys_of(row.spec(), &words) {
-            Ok(keys) => keys.iter().for_each(|key| set.add_key(words[key.pos as usize])),
-            // The handler will refuse the words; which shards it holds does not matter.
-            Err(_) => {}
+        // Words without keys are refused by the handler, whatever it holds.
+        if let Ok(keys) = keys_of(row.spec(), &words) {
+            keys.iter().for_each(|key| set.add_key(words[key.pos as usize]));
         }
     }
 }

@@ -52,6 +52,9 @@ pub struct Connection<S> {
     soft_since: Option<Steady>,
 }
 
+/// A request's row, and the hash of its only key.
+type Found = (Result<&'static Row, CmdError>, Option<u64>);
+
 enum Wake {
     /// Bytes came.
     Input,
@@ -180,8 +183,7 @@ impl<S: Socket> Connection<S> {
             self.execute_one(&env, from, None);
             return 1;
         }
-        let mut found: [Option<(Result<&'static Row, CmdError>, Option<u64>)>; PREFETCH_REQUESTS] =
-            [const { None }; PREFETCH_REQUESTS];
+        let mut found: [Option<Found>; PREFETCH_REQUESTS] = [const { None }; PREFETCH_REQUESTS];
         for (index, slot) in found.iter_mut().enumerate().take(group) {
             let args = self.parser.request(from + index, &self.input);
             if args.count() == 0 {
@@ -211,12 +213,7 @@ impl<S: Socket> Connection<S> {
         group
     }
 
-    fn execute_one(
-        &mut self,
-        env: &Env,
-        index: usize,
-        found: Option<(Result<&'static Row, CmdError>, Option<u64>)>,
-    ) {
+    fn execute_one(&mut self, env: &Env, index: usize, found: Option<Found>) {
         let args = self.parser.request(index, &self.input);
         if args.count() == 0 {
             return;

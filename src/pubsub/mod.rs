@@ -121,8 +121,8 @@ impl PubSub {
     /// Names with listeners, those that match `pattern` if one is given.
     pub fn names(&self, topic: Topic, pattern: Option<&[u8]>) -> Vec<Box<[u8]>> {
         let book = self.book(topic).read();
-        let wanted = |name: &&Box<[u8]>| pattern.is_none_or(|pattern| glob::matches(pattern, name));
-        book.keys().filter(wanted).cloned().collect()
+        let wanted = |name: &[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, name));
+        book.keys().filter(|name| wanted(name)).cloned().collect()
     }
 
     /// Listeners of a name.
