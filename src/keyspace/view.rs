@@ -181,6 +181,18 @@ impl<'a> DbView<'a> {
         }
     }
 
+    /// The entry of a key that a command asks about without using its value (EXISTS, TYPE, TTL):
+    /// counts a hit or a miss, and does not mark the access.
+    pub fn glance_entry(&mut self, key: &[u8]) -> Option<&Entry> {
+        if self.live(key).is_some() {
+            self.fx.hits += 1;
+        } else {
+            self.fx.misses += 1;
+            self.note(Event::KEY_MISS, key);
+        }
+        self.entry_raw(key).map(|entry| &*entry)
+    }
+
     /// The entry of a key without counting or marking anything.
     pub fn peek_entry(&mut self, key: &[u8]) -> Option<&Entry> {
         self.live(key).map(|entry| &*entry)
@@ -230,9 +242,9 @@ impl<'a> DbView<'a> {
             .collect()
     }
 
-    /// Whether the key exists. Counts as a read.
+    /// Whether the key exists. Counts as a read, but does not mark the access.
     pub fn exists(&mut self, key: &[u8]) -> bool {
-        self.read_entry(key).is_some()
+        self.glance_entry(key).is_some()
     }
 
     /// Whether the key exists. Counts as nothing.
@@ -394,6 +406,16 @@ impl<'a> DbView<'a> {
         self.fx.dirty += 1;
         self.hold.shard_mut(place.shard).touch(self.db, key);
         self.note(event, key);
+        Some(entry)
+    }
+
+    /// Takes the entry of a key out without an event and without counting a change: for commands
+    /// that say more about it than its deletion (RENAME, MOVE). Watchers learn of it.
+    pub fn extract(&mut self, key: &[u8]) -> Option<Entry> {
+        self.live(key)?;
+        let place = self.place(key);
+        let entry = self.remove_entry(place, key)?;
+        self.hold.shard_mut(place.shard).touch(self.db, key);
         Some(entry)
     }
 
