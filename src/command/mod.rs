@@ -15,6 +15,7 @@ pub mod info;
 pub mod introspect;
 pub mod list;
 pub mod pubsub;
+pub mod scan_options;
 pub mod scripting;
 pub mod server;
 pub mod set;
