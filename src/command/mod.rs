@@ -15,6 +15,7 @@ pub mod info;
 pub mod introspect;
 pub mod list;
 pub mod pubsub;
+pub mod saving;
 pub mod scripting;
 pub mod server;
 pub mod set;
@@ -36,6 +37,7 @@ pub const FAMILIES: &[&[Command]] = &[
     connection::COMMANDS,
     transaction::COMMANDS,
     server::COMMANDS,
+    saving::COMMANDS,
     config::COMMANDS,
     client::COMMANDS,
     info::COMMANDS,
