@@ -20,6 +20,7 @@ use crate::keyspace::lock::Keyspace;
 use crate::keyspace::shard::Db;
 use crate::persist::Persistence;
 use crate::pubsub::PubSub;
+use crate::script::Scripts;
 use crate::stats::{Stats, ThreadStats};
 
 /// Reasons why a command may not simply run, as bits of [`Core::attention`].
@@ -72,6 +73,8 @@ pub struct Core {
     pub pubsub: PubSub,
     /// Who waits for what.
     pub blocked: Blocked,
+    /// Scripts by name.
+    pub scripts: Scripts,
     /// Counters.
     pub stats: Stats,
     /// Bits of [`Attention`].
@@ -145,6 +148,7 @@ impl Core {
             clients: Clients::default(),
             pubsub: PubSub::default(),
             blocked: Blocked::default(),
+            scripts: Scripts::default(),
             stats: Stats::default(),
             attention: AtomicU32::new(0),
             run_id: rng::hex::<40>(),

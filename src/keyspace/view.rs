@@ -83,6 +83,11 @@ impl<'a> DbView<'a> {
         self.fx
     }
 
+    /// Locks, environment and account, for commands that run inside this one.
+    pub fn parts(&mut self) -> (&mut Hold, &'a Env, &mut Effects) {
+        (self.hold, self.env, self.fx)
+    }
+
     /// The locks.
     pub fn hold(&mut self) -> &mut Hold {
         self.hold
