@@ -3,10 +3,12 @@
 //! A handler parses, opens, changes, commits, replies, in this order. A row is the only place that
 //! knows arity, keys and flags. To add a command: a row and a function in one file.
 
+pub mod answer;
 pub mod client;
 pub mod config;
 pub mod connection;
 pub mod debug;
+pub mod draw;
 pub mod generic;
 pub mod hash;
 #[cfg(test)]
@@ -16,11 +18,13 @@ pub mod introspect;
 pub mod list;
 pub mod pubsub;
 pub mod saving;
+pub mod scan_options;
 pub mod scripting;
 pub mod server;
 pub mod set;
 pub mod string;
 pub mod transaction;
+pub mod waiting;
 pub mod zset;
 
 use crate::engine::command::{Command, CommandTable};

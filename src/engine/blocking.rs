@@ -22,6 +22,8 @@ use crate::keyspace::shard::Ticket;
 use crate::persist::journal::LogOffset;
 use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::reply::{Protocol, Reply};
+use crate::spec::Group;
+use crate::value::Kind;
 
 /// A client that waits, with the command it will run.
 pub struct Waiter {
@@ -42,6 +44,17 @@ pub struct Waiter {
 }
 
 impl Waiter {
+    /// Whether a key that now holds a value of this kind, or none, ends the wait.
+    pub fn is_for(&self, kind: Option<Kind>) -> bool {
+        let wanted = match self.row.spec().group {
+            Group::List => Some(Kind::List),
+            Group::SortedSet => Some(Kind::Zset),
+            Group::Stream => Some(Kind::Stream),
+            _ => return true,
+        };
+        self.block.on_deletion || kind == wanted
+    }
+
     fn keys(&self) -> impl Iterator<Item = DbKey> + '_ {
         let args = self.args.args();
         self.block.keys.iter().map(move |at| DbKey { db: self.db, key: args.word(*at).into() })
@@ -149,6 +162,13 @@ pub fn waiter(
     let shard = hold.shard(shard_of(hash_bytes(&at.key)));
     let ticket = *shard.waiters.get(at)?.get(skipped)?;
     Some((ticket, core.blocked.get(ticket)?))
+}
+
+/// What a key holds now, whose shard is held.
+pub fn kind_at(hold: &Hold, at: &DbKey) -> Option<Kind> {
+    let hash = hash_bytes(&at.key);
+    let db = hold.shard(shard_of(hash)).db(at.db)?;
+    Some(db.keys.get(hash, &at.key)?.kind())
 }
 
 /// Adds the shards that the waiters of a key need.
