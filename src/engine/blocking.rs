@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::base::hash::hash_bytes;
 use crate::engine::client::Client;
 use crate::engine::command::Row;
-use crate::engine::context::{Block, TimeoutReply};
+use crate::engine::context::Block;
 use crate::engine::core::{Core, Scratch, Worker};
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::session::Session;
@@ -216,9 +216,6 @@ pub fn give_up(core: &Core, ticket: Ticket) -> Option<Arc<Waiter>> {
 /// Tells a client that its time is up.
 pub fn time_out(waiter: &Waiter) {
     let mut reply = Reply::new(waiter.protocol);
-    let _ = match waiter.block.timeout {
-        TimeoutReply::Null => reply.null(),
-        TimeoutReply::NullArray => reply.null_array(),
-    };
+    let _ = waiter.block.timeout.give(&mut reply);
     waiter.client.unblock(reply.bytes(), LogOffset::default());
 }

@@ -217,6 +217,7 @@ impl Core {
             access,
             expires: !self.has_attention(Attention::LOADING),
             string_bytes_max: config.proto_max_bulk_len,
+            databases: config.databases as u32,
         }
     }
 }
