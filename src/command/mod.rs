@@ -9,6 +9,7 @@ pub mod connection;
 pub mod debug;
 pub mod generic;
 pub mod hash;
+pub mod help;
 #[cfg(test)]
 pub mod house;
 pub mod info;

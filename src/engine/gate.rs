@@ -8,6 +8,7 @@ use crate::engine::session::Session;
 use crate::resp::args::Args;
 use crate::resp::error::CmdError;
 use crate::resp::reply::Protocol;
+use crate::spec::category::Group;
 use crate::spec::flags::Flags;
 
 /// Words of arguments that the answer to an unknown command repeats, bytes.
@@ -64,6 +65,7 @@ pub fn check(
         && session.authenticated
         && session.multi.is_none()
         && !session.is_subscribed()
+        && !row.spec().flags.has(Flags::PROTECTED)
     {
         return Ok(());
     }
@@ -87,6 +89,9 @@ fn check_slowly(
     }
     if session.replaying {
         return Ok(());
+    }
+    if flags.has(Flags::PROTECTED) {
+        permitted(core, session, row)?;
     }
     let has = |bit| attention & bit != 0;
     let is_write = flags.has_any(Flags::WRITE.with(Flags::MAY_REPLICATE));
@@ -136,6 +141,25 @@ fn check_slowly(
         ));
     }
     Ok(())
+}
+
+/// DEBUG and MODULE need the permission of a setting.
+fn permitted(core: &Core, session: &Session, row: &Row) -> Result<(), CmdError> {
+    let config = core.config.load();
+    let (name, setting, permission) = match row.spec().group {
+        Group::Server if row.spec().name.starts_with("module") => {
+            ("MODULE", "enable-module-command", config.enable_module_command)
+        }
+        _ => ("DEBUG", "enable-debug-command", config.enable_debug_command),
+    };
+    if permission.allows(session.client.is_local()) {
+        return Ok(());
+    }
+    Err(CmdError::err(format_args!(
+        "{name} command not allowed. If the {setting} option is set to \"local\", you can run it \
+         from a local connection, otherwise you need to set this option in the configuration file, \
+         and then restart the server."
+    )))
 }
 
 const MISCONF_SNAPSHOT: &str = "MISCONF Redis is configured to save RDB snapshots, but it's \

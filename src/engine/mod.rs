@@ -6,6 +6,7 @@
 //! settle     still under the locks: journal, events, blocked clients; then the locks drop
 //! ```
 
+pub mod apply;
 pub mod blocking;
 pub mod client;
 pub mod command;
@@ -13,6 +14,8 @@ pub mod context;
 pub mod core;
 pub mod dispatch;
 pub mod gate;
+pub mod monitor;
+pub mod pause;
 pub mod record;
 pub mod session;
 pub mod settle;

@@ -9,6 +9,7 @@ use crate::engine::core::{Core, Garbage};
 use crate::net::listener::Listeners;
 use crate::net::threads::Threads;
 use crate::server::logging;
+use crate::server::world::Process;
 
 /// Serves until the process is asked to end; gives the exit code.
 pub fn serve(startup: Startup) -> i32 {
@@ -30,13 +31,16 @@ pub fn serve(startup: Startup) -> i32 {
             return 1;
         }
     };
-    let _listeners = match Listeners::start(core, Arc::clone(&threads), &config) {
+    let listeners = match Listeners::start(core, Arc::clone(&threads), &config) {
         Ok(listeners) => listeners,
         Err(error) => {
             tracing::error!("{error}");
             return 1;
         }
     };
+    let listeners = Arc::new(listeners);
+    // Nobody has set it before: there is one start.
+    let _ = core.world.set(Box::new(Process { listeners }));
     tracing::info!("Ready to accept connections tcp");
     let mut asked = core.shutdown.asked.lock();
     loop {
