@@ -64,6 +64,11 @@ impl Blocked {
         self.waiters.lock().len()
     }
 
+    /// Clients that wait for a limited time.
+    pub fn timed(&self) -> usize {
+        self.waiters.lock().values().filter(|waiter| waiter.block.until.is_some()).count()
+    }
+
     /// Keys somebody waits for, and those for whose deletion somebody waits.
     pub fn keys(&self) -> (usize, usize) {
         let mut all = std::collections::HashSet::new();
