@@ -15,6 +15,7 @@ pub mod house;
 pub mod info;
 pub mod introspect;
 pub mod list;
+pub mod object;
 pub mod pubsub;
 pub mod scripting;
 pub mod server;
@@ -41,6 +42,7 @@ pub const FAMILIES: &[&[Command]] = &[
     client::COMMANDS,
     info::COMMANDS,
     introspect::COMMANDS,
+    object::COMMANDS,
     debug::COMMANDS,
     scripting::COMMANDS,
 ];

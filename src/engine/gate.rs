@@ -17,11 +17,9 @@ const UNKNOWN_ARGS_BYTES_MAX: usize = 128;
 /// The row a request asks for; the error names what is unknown or miscounted.
 pub fn find(core: &'static Core, args: &Args) -> Result<&'static Row, CmdError> {
     let Some(row) = core.commands.find(args.word(0)) else { return Err(unknown(args)) };
-    let row = match row.command.run {
-        Run::Container if args.count() > 1 => {
-            core.commands.find_sub(row, args.word(1)).ok_or_else(|| unknown_sub(args))?
-        }
-        _ => row,
+    let row = match row.subs.is_empty() || args.count() == 1 {
+        true => row,
+        false => core.commands.find_sub(row, args.word(1)).ok_or_else(|| unknown_sub(args))?,
     };
     if !row.spec().arity.accepts(args.count()) || matches!(row.command.run, Run::Container) {
         return Err(CmdError::Arity(row.spec().name.to_owned()));
