@@ -7,7 +7,6 @@ pub mod glob;
 pub mod hash;
 pub mod long_double;
 pub mod lzf;
-pub mod memory;
 pub mod num;
 pub mod rng;
 pub mod words;

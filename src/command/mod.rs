@@ -11,11 +11,13 @@ pub mod debug;
 pub mod draw;
 pub mod generic;
 pub mod hash;
+pub mod help;
 #[cfg(test)]
 pub mod house;
 pub mod info;
 pub mod introspect;
 pub mod list;
+pub mod object;
 pub mod pubsub;
 pub mod saving;
 pub mod scan_options;
@@ -46,6 +48,7 @@ pub const FAMILIES: &[&[Command]] = &[
     client::COMMANDS,
     info::COMMANDS,
     introspect::COMMANDS,
+    object::COMMANDS,
     debug::COMMANDS,
     scripting::COMMANDS,
 ];

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::base::clock::{self, Steady, UnixMs};
 use crate::base::fs::{DiskFile, FsError};
-use crate::base::memory;
+use crate::stats::memory::Memory;
 use crate::config::Config;
 use crate::engine::client::Client;
 use crate::engine::core::{Attention, Core, Worker};
@@ -137,7 +137,7 @@ pub fn begin(core: &Core) {
     let loading = &core.persist.loading;
     loading.active.store(true, Ordering::Relaxed);
     loading.since.store(UnixMs::now().secs() as i64, Ordering::Relaxed);
-    loading.memory.store(memory::used(), Ordering::Relaxed);
+    loading.memory.store(Memory::read().allocated, Ordering::Relaxed);
     for counter in [&loading.total, &loading.done, &loading.keys] {
         counter.store(0, Ordering::Relaxed);
     }

@@ -6,6 +6,7 @@
 //! settle     still under the locks: journal, events, blocked clients; then the locks drop
 //! ```
 
+pub mod apply;
 pub mod blocking;
 pub mod client;
 pub mod command;
@@ -15,6 +16,8 @@ pub mod dispatch;
 pub mod expiring;
 pub mod gate;
 pub mod loading;
+pub mod monitor;
+pub mod pause;
 pub mod record;
 pub mod rewriting;
 pub mod saving;

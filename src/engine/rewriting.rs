@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::base::clock::UnixMs;
 use crate::base::fs::{DiskFile, FsError};
-use crate::base::memory;
+use crate::stats::memory::Memory;
 use crate::config::Config;
 use crate::engine::core::Core;
 use crate::engine::saving::{self, Begun};
@@ -36,7 +36,7 @@ fn base_format(config: &Config) -> BaseFormat {
 }
 
 fn plan(core: &Core, config: &Config) -> Plan {
-    let mut plan = Plan::new(config, &core.persist.functions.lock(), memory::used());
+    let mut plan = Plan::new(config, &core.persist.functions.lock(), Memory::read().allocated);
     plan.aof_base = true;
     plan.incremental_sync = config.aof_rewrite_incremental_fsync;
     plan

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::base::clock::{self, UnixMs};
 use crate::base::fs::{DiskFile, FsError};
-use crate::base::memory;
+use crate::stats::memory::Memory;
 use crate::config::Config;
 use crate::engine::core::{Attention, Core};
 use crate::keyspace::lock::Hold;
@@ -44,7 +44,7 @@ pub fn changes(core: &Core) -> u64 {
 }
 
 fn plan(core: &Core, config: &Config) -> Plan {
-    Plan::new(config, &core.persist.functions.lock(), memory::used())
+    Plan::new(config, &core.persist.functions.lock(), Memory::read().allocated)
 }
 
 fn fill(

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::clock::{self, UnixMs};
-use crate::base::memory;
+use crate::stats::memory::Memory;
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::engine::client::ClientFlags;
 use crate::engine::core::{Attention, Core, Worker};
@@ -151,7 +151,7 @@ fn finish_resizing(core: &Core, round: u64) {
 }
 
 fn watch_memory(core: &Core, config: &Config) {
-    let used = memory::used();
+    let used = Memory::read().allocated;
     core.memory_peak.fetch_max(used, Ordering::Relaxed);
     // Keys are not evicted yet: under every policy writes are refused beyond the limit.
     let _ = MaxmemoryPolicy::Noeviction;

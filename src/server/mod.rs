@@ -4,3 +4,4 @@ pub mod cron;
 pub mod logging;
 pub mod signals;
 pub mod startup;
+pub mod world;

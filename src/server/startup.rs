@@ -12,6 +12,7 @@ use crate::engine::{loading, rewriting};
 use crate::net::listener::Listeners;
 use crate::net::threads::Threads;
 use crate::persist::child;
+use crate::server::world::Process;
 use crate::server::{cron, logging, signals};
 
 /// Descriptors the process needs beside those of its clients.
@@ -57,8 +58,8 @@ fn start(
         .map_err(|error| format!("Can't start the threads that serve clients: {error}"))?;
     let listeners =
         Listeners::start(core, Arc::clone(&threads), &config).map_err(|error| error.to_string())?;
-    // They accept as long as the process lives.
-    Box::leak(Box::new(listeners));
+    let world = Process { listeners: Arc::new(listeners) };
+    core.world.set(Box::new(world)).map_err(|_| "there is one start".to_owned())?;
     write_pidfile(&config);
     tracing::info!("Server initialized");
     signals::listen(core).map_err(|error| format!("Can't listen to signals: {error}"))?;
