@@ -16,7 +16,6 @@ use parking_lot::Mutex;
 
 use crate::base::clock::{self, Steady, UnixMs};
 use crate::base::fs::{DiskFile, FsError};
-use crate::stats::memory::Memory;
 use crate::config::Config;
 use crate::engine::client::Client;
 use crate::engine::core::{Attention, Core, Worker};
@@ -33,6 +32,7 @@ use crate::persist::rdb::format::Dialect;
 use crate::persist::rdb::reader::{self, Event, KeyRecord, RdbError, Reader, Verify};
 use crate::resp::args::OwnedArgs;
 use crate::resp::reply::{Protocol, Reply};
+use crate::stats::memory::Memory;
 use crate::value::Value;
 
 /// Keys handed to a decoding thread at a time.

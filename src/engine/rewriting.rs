@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use crate::base::clock::UnixMs;
 use crate::base::fs::{DiskFile, FsError};
-use crate::stats::memory::Memory;
 use crate::config::Config;
 use crate::engine::core::Core;
 use crate::engine::saving::{self, Begun};
@@ -18,6 +17,7 @@ use crate::persist::aof::manifest::{BaseFormat, Manifest, Part, path_in, temp_in
 use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
 use crate::persist::state::{Aof, AofState, Child, Work};
 use crate::resp::error::CmdError;
+use crate::stats::memory::Memory;
 
 /// The directory of the append-only files.
 pub fn directory(config: &Config) -> PathBuf {

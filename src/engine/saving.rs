@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use crate::base::clock::{self, UnixMs};
 use crate::base::fs::{DiskFile, FsError};
-use crate::stats::memory::Memory;
 use crate::config::Config;
 use crate::engine::core::{Attention, Core};
 use crate::keyspace::lock::Hold;
@@ -14,6 +13,7 @@ use crate::persist::savepoint::LastSave;
 use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
 use crate::persist::state::{Child, Work};
 use crate::resp::error::CmdError;
+use crate::stats::memory::Memory;
 
 /// How a background job was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

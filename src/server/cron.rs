@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::clock::{self, UnixMs};
-use crate::stats::memory::Memory;
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::engine::client::ClientFlags;
 use crate::engine::core::{Attention, Core, Worker};
@@ -14,6 +13,7 @@ use crate::persist::savepoint::{
     Attempt, RewriteState, SaveRule, SaveState, rewrite_due, save_due,
 };
 use crate::persist::state::AofState;
+use crate::stats::memory::Memory;
 
 /// The shortest time between two rounds.
 const ROUND: Duration = Duration::from_millis(100);
