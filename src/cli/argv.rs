@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::base::words::split_words;
 use crate::cli::{Refusal, Startup};
 use crate::config::file;
-use crate::config::words::{quote, split_args};
+use crate::config::words::quote;
 
 /// Reads the configuration that `argv` names and spells out.
 pub(super) fn startup(argv: &[OsString], stdin: &mut dyn Read) -> Result<Startup, Refusal> {
@@ -57,7 +58,7 @@ impl Lines {
             } else if !wants_value && word.starts_with(b"--") {
                 lines.open(&word[2..]);
                 let is_save = word.eq_ignore_ascii_case(b"--save");
-                let alone = split_args(word).is_some_and(|parts| parts.len() == 1);
+                let alone = split_words(word).is_some_and(|parts| parts.len() == 1);
                 wants_value = alone;
                 if is_save && next.is_none_or(|next| next.starts_with(b"--")) {
                     lines.text.extend_from_slice(b"\"\"");

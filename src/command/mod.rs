@@ -11,12 +11,15 @@ pub mod debug;
 pub mod draw;
 pub mod generic;
 pub mod hash;
+pub mod help;
 #[cfg(test)]
 pub mod house;
 pub mod info;
 pub mod introspect;
 pub mod list;
+pub mod object;
 pub mod pubsub;
+pub mod saving;
 pub mod scan_options;
 pub mod scripting;
 pub mod server;
@@ -40,10 +43,12 @@ pub const FAMILIES: &[&[Command]] = &[
     connection::COMMANDS,
     transaction::COMMANDS,
     server::COMMANDS,
+    saving::COMMANDS,
     config::COMMANDS,
     client::COMMANDS,
     info::COMMANDS,
     introspect::COMMANDS,
+    object::COMMANDS,
     debug::COMMANDS,
     scripting::COMMANDS,
 ];

@@ -1,13 +1,20 @@
 //! What the blocking commands share: their timeout, and the words of the "many keys" forms.
 
 use crate::base::clock::UnixMs;
-use crate::base::num::parse_f64;
+use crate::base::num::{LongDouble, parse_f64};
 use crate::resp::args::Args;
 use crate::resp::error::CmdError;
 
 /// Takes a timeout in seconds: the moment to give up at, `None` for 0, which waits forever.
 pub fn deadline(args: &mut Args, now: UnixMs) -> Result<Option<UnixMs>, CmdError> {
-    let seconds = parse_f64(args.bytes()?).ok_or(CmdError::TimeoutNotFloat)?;
+    let word = args.bytes()?;
+    let seconds = match parse_f64(word) {
+        Some(seconds) => seconds,
+        // Redis reads wider floats; one that only those hold is a number, if a useless one.
+        None if LongDouble::parse(word).is_none() => return Err(CmdError::TimeoutNotFloat),
+        None if word.starts_with(b"-") => return Err(CmdError::TimeoutNegative),
+        None => return Err(CmdError::TimeoutRange),
+    };
     let ms = (seconds * 1000.0).ceil();
     if ms >= i64::MAX as f64 {
         return Err(CmdError::TimeoutRange);
@@ -59,6 +66,8 @@ mod tests {
             ("-1", Err(CmdError::TimeoutNegative)),
             ("1s", Err(CmdError::TimeoutNotFloat)),
             ("inf", Err(CmdError::TimeoutRange)),
+            ("1e400", Err(CmdError::TimeoutRange)),
+            ("nan", Err(CmdError::TimeoutNotFloat)),
             ("9223372036854775.807", Err(CmdError::TimeoutRange)),
             ("0x7FFFFFFFFFFFFF", Err(CmdError::TimeoutRange)),
         ] {

@@ -7,8 +7,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::base::words::split_words;
 use crate::config::value::{How, WRONG_COUNT};
-use crate::config::words::split_args;
 use crate::config::{Config, REDIS_VERSION, Text, Traits, find};
 
 /// How deep includes may be nested.
@@ -127,7 +127,7 @@ impl Reader {
     }
 
     fn read_line(&mut self, line: &[u8]) -> Result<(), Wrong> {
-        let words = split_args(line).ok_or("Unbalanced quotes in configuration line")?;
+        let words = split_words(line).ok_or("Unbalanced quotes in configuration line")?;
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         let [name, values @ ..] = words.as_slice() else { return Ok(()) };
         if let Some((setting, _)) = find(name) {
@@ -165,7 +165,7 @@ impl Reader {
         };
         match values {
             [value] if setting.traits.has(Traits::WORDS) && !value.is_empty() => {
-                let words = split_args(value).ok_or("Unbalanced quotes in configuration line")?;
+                let words = split_words(value).ok_or("Unbalanced quotes in configuration line")?;
                 apply(&words.iter().map(Vec::as_slice).collect::<Vec<_>>())
             }
             values if setting.traits.has(Traits::WORDS) || values.len() == 1 => apply(values),

@@ -6,7 +6,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::config::words::{quote, split_args};
+use crate::base::words::split_words;
+use crate::config::words::quote;
 use crate::config::{Config, SETTINGS, find};
 
 /// Begins the part of a file that no human wrote.
@@ -126,7 +127,7 @@ impl Page {
 
 /// The name of the setting a line is about; `None` when the line is not understood.
 fn owner(line: &[u8]) -> Option<String> {
-    let words = split_args(line)?;
+    let words = split_words(line)?;
     let name = words.first()?;
     if let Some((setting, _)) = find(name) {
         return Some(setting.name().into());

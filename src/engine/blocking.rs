@@ -41,6 +41,9 @@ pub struct Waiter {
     pub block: Block,
     /// The shards its command needs.
     pub set: ShardSet,
+    /// Set by whoever ends the wait, and held while the command runs on the client's behalf: a
+    /// wait ends once.
+    pub over: Mutex<bool>,
 }
 
 impl Waiter {
@@ -72,6 +75,11 @@ impl Blocked {
     /// Clients that wait.
     pub fn count(&self) -> usize {
         self.waiters.lock().len()
+    }
+
+    /// Clients that wait for a limited time.
+    pub fn timed(&self) -> usize {
+        self.waiters.lock().values().filter(|waiter| waiter.block.until.is_some()).count()
     }
 
     /// Keys somebody waits for, and those for whose deletion somebody waits.
@@ -126,6 +134,7 @@ pub fn register(
         protocol,
         block,
         set,
+        over: Mutex::new(false),
     };
     for at in waiter.keys() {
         let waiters = &mut hold.shard_mut(shard_of(hash_bytes(&at.key))).waiters;
@@ -152,16 +161,17 @@ pub fn unregister(core: &Core, hold: &mut Hold, ticket: Ticket, waiter: &Waiter)
     core.blocked.waiters.lock().remove(&ticket);
 }
 
-/// The client that has waited longest for a key, after `skipped` others.
+/// The client that has waited longest for a key, after `skipped` others, and its place in the queue.
+/// Those whose wait was cancelled are passed over.
 pub fn waiter(
     core: &Core,
     hold: &Hold,
     at: &DbKey,
     skipped: usize,
-) -> Option<(Ticket, Arc<Waiter>)> {
+) -> Option<(usize, Ticket, Arc<Waiter>)> {
     let shard = hold.shard(shard_of(hash_bytes(&at.key)));
-    let ticket = *shard.waiters.get(at)?.get(skipped)?;
-    Some((ticket, core.blocked.get(ticket)?))
+    let queue = shard.waiters.get(at)?.iter().enumerate().skip(skipped);
+    queue.into_iter().find_map(|(place, ticket)| Some((place, *ticket, core.blocked.get(*ticket)?)))
 }
 
 /// What a key holds now, whose shard is held.
@@ -174,9 +184,9 @@ pub fn kind_at(hold: &Hold, at: &DbKey) -> Option<Kind> {
 /// Adds the shards that the waiters of a key need.
 pub fn widen(core: &Core, hold: &Hold, at: &DbKey, set: &mut ShardSet) {
     let mut skipped = 0;
-    while let Some((_, waiter)) = waiter(core, hold, at, skipped) {
+    while let Some((place, _, waiter)) = waiter(core, hold, at, skipped) {
         set.add_all(&waiter.set);
-        skipped += 1;
+        skipped = place + 1;
     }
 }
 
@@ -200,22 +210,50 @@ pub fn try_serve(
     }
 }
 
-/// Ends a wait from outside: by its timeout, CLIENT UNBLOCK, or because the client has gone.
+/// Ends a wait by CLIENT UNBLOCK or CLIENT KILL, without the locks of its keys: nobody serves it
+/// from here on. It stays in their books until [`forget`]. `None` when it was served before.
+pub fn cancel(core: &Core, ticket: Ticket) -> Option<Arc<Waiter>> {
+    let waiter = core.blocked.get(ticket)?;
+    {
+        let mut over = waiter.over.lock();
+        if std::mem::replace(&mut *over, true) {
+            return None;
+        }
+    }
+    core.blocked.waiters.lock().remove(&ticket);
+    Some(waiter)
+}
+
+/// Removes a cancelled wait from the books of its keys.
+pub fn forget(core: &Core, ticket: Ticket, waiter: &Waiter) {
+    let mut set = ShardSet::default();
+    waiter.keys().for_each(|at| set.add_key(&at.key));
+    unregister(core, &mut core.keyspace.lock(&set), ticket, waiter);
+}
+
+/// Ends a wait from outside: by its timeout, or because the client has gone.
 /// Returns the waiter, unless it was served before.
 pub fn give_up(core: &Core, ticket: Ticket) -> Option<Arc<Waiter>> {
     let waiter = core.blocked.get(ticket)?;
     let mut set = waiter.set;
     waiter.keys().for_each(|at| set.add_key(&at.key));
     let mut hold = core.keyspace.lock(&set);
-    // It may have been served while the locks were awaited.
-    core.blocked.get(ticket)?;
+    // It may have been served or cancelled while the locks were awaited.
+    if std::mem::replace(&mut *waiter.over.lock(), true) {
+        return None;
+    }
     unregister(core, &mut hold, ticket, &waiter);
     Some(waiter)
 }
 
 /// Tells a client that its time is up.
 pub fn time_out(waiter: &Waiter) {
+    waiter.client.unblock(&timeout_reply(waiter), LogOffset::default());
+}
+
+/// What a client gets whose time is up.
+pub fn timeout_reply(waiter: &Waiter) -> Vec<u8> {
     let mut reply = Reply::new(waiter.protocol);
     let _ = waiter.block.timeout.give(&mut reply);
-    waiter.client.unblock(reply.bytes(), LogOffset::default());
+    std::mem::take(reply.buffer())
 }

@@ -1,6 +1,7 @@
 //! A client as other threads see it: its mailbox, and what CLIENT LIST tells.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
@@ -8,6 +9,8 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 use crate::base::clock::UnixMs;
+use crate::engine::blocking::Waiter;
+use crate::keyspace::shard::Ticket;
 use crate::persist::journal::LogOffset;
 use crate::pubsub::Listener;
 use crate::resp::reply::Protocol;
@@ -21,6 +24,8 @@ pub struct Mail {
     pub unblocked: bool,
     /// Nothing of this may leave before the journal is written up to here.
     pub after: LogOffset,
+    /// The wait that was cancelled, still in the books of its keys.
+    pub cancelled: Option<(Ticket, Arc<Waiter>)>,
 }
 
 /// Names a client gave, and words about it that change seldom.
@@ -136,6 +141,13 @@ impl Client {
         }
     }
 
+    /// Whether it is connected from this machine.
+    pub fn is_local(&self) -> bool {
+        let loopback =
+            |addr: &str| addr.parse().is_ok_and(|addr: SocketAddr| addr.ip().is_loopback());
+        self.has_flag(ClientFlags::UNIX) || loopback(&self.addr)
+    }
+
     /// Leaves something in the mailbox and wakes the connection.
     pub fn post(&self, put: impl FnOnce(&mut Mail)) {
         put(&mut self.mail.lock());
@@ -162,7 +174,8 @@ impl Client {
         self.killed.load(Ordering::Acquire)
     }
 
-    fn wake(&self) {
+    /// Makes the connection look around.
+    pub fn wake(&self) {
         self.signal.store(true, Ordering::Release);
         if let Some(waker) = self.waker.lock().as_ref() {
             waker.wake_by_ref();

@@ -1,8 +1,8 @@
 //! The server's state: one for the process, shared by every thread.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -10,9 +10,11 @@ use parking_lot::Mutex;
 use crate::base::clock::{self, Steady, UnixMs};
 use crate::base::rng;
 use crate::config::{Config, MaxmemoryPolicy};
+use crate::engine::apply::World;
 use crate::engine::blocking::Blocked;
-use crate::engine::client::Clients;
+use crate::engine::client::{Client, Clients};
 use crate::engine::command::CommandTable;
+use crate::engine::pause::Pause;
 use crate::keyspace::effects::{Access, Effects, Env};
 use crate::keyspace::entry::Entry;
 use crate::keyspace::event::Classes;
@@ -20,6 +22,8 @@ use crate::keyspace::lock::Keyspace;
 use crate::keyspace::shard::Db;
 use crate::persist::Persistence;
 use crate::pubsub::PubSub;
+use crate::script::Scripts;
+use crate::stats::memory::Memory;
 use crate::stats::{Stats, ThreadStats};
 
 /// Reasons why a command may not simply run, as bits of [`Core::attention`].
@@ -72,6 +76,14 @@ pub struct Core {
     pub pubsub: PubSub,
     /// Who waits for what.
     pub blocked: Blocked,
+    /// Scripts by name.
+    pub scripts: Scripts,
+    /// Clients that run MONITOR.
+    pub monitors: Mutex<Vec<Arc<Client>>>,
+    /// CLIENT PAUSE.
+    pub pause: Pause,
+    /// What lies above: sockets and the log.
+    pub world: OnceLock<Box<dyn World>>,
     /// Counters.
     pub stats: Stats,
     /// Bits of [`Attention`].
@@ -92,6 +104,8 @@ pub struct Core {
     pub garbage_pending: AtomicU64,
     /// See `garbage_pending`.
     pub garbage_freed: AtomicU64,
+    /// Memory in use when the process began to serve, bytes.
+    pub memory_startup: u64,
     /// Highest memory use seen, bytes.
     pub memory_peak: AtomicU64,
     /// Rings when the process shall end.
@@ -135,6 +149,9 @@ impl Core {
         garbage: Sender<Garbage>,
     ) -> &'static Core {
         let persist = Persistence::new(&config);
+        let stats = Stats::default();
+        stats.slowlog.set_threshold(config.slowlog_log_slower_than);
+        stats.latency_tracking.store(config.latency_tracking, Ordering::Relaxed);
         Box::leak(Box::new(Core {
             keyspace: Keyspace::new(),
             config: ArcSwap::from_pointee(config),
@@ -145,7 +162,11 @@ impl Core {
             clients: Clients::default(),
             pubsub: PubSub::default(),
             blocked: Blocked::default(),
-            stats: Stats::default(),
+            scripts: Scripts::default(),
+            monitors: Mutex::default(),
+            pause: Pause::default(),
+            world: OnceLock::new(),
+            stats,
             attention: AtomicU32::new(0),
             run_id: rng::hex::<40>(),
             repl_id: Mutex::new(rng::hex::<40>()),
@@ -158,6 +179,7 @@ impl Core {
             garbage,
             garbage_pending: AtomicU64::new(0),
             garbage_freed: AtomicU64::new(0),
+            memory_startup: Memory::read().allocated,
             memory_peak: AtomicU64::new(0),
             shutdown: Shutdown::default(),
         }))

@@ -8,8 +8,9 @@ use crate::engine::blocking;
 use crate::engine::client::ClientFlags;
 use crate::engine::command::{Row, Run};
 use crate::engine::context::{AdminCtx, Block, Ctx};
-use crate::engine::core::{Core, Scratch, Worker};
+use crate::engine::core::{Attention, Core, Scratch, Worker};
 use crate::engine::gate;
+use crate::engine::monitor;
 use crate::engine::record::Record;
 use crate::engine::session::{ReplyMode, Session};
 use crate::engine::settle;
@@ -22,6 +23,7 @@ use crate::resp::error::CmdError;
 use crate::resp::reply::{CmdResult, Reply};
 use crate::spec::flags::Flags;
 use crate::spec::keys::keys_of;
+use crate::stats::slowlog::{self, Slow};
 
 /// What surrounds the commands of one unit of execution: they share locks, account and record.
 pub struct Unit<'u> {
@@ -58,7 +60,11 @@ pub fn execute(
         Err(error) => refuse(worker, session, args, reply, &error),
         Ok(row) => {
             session.client.figures.command.store(row.index as u32, Ordering::Relaxed);
-            if session.multi.is_some() && !transaction::runs_at_once(row) {
+            let queued = session.multi.is_some() && !transaction::runs_at_once(row);
+            if !queued && core.has_attention(Attention::MONITORED) {
+                monitor::feed(core, &session.client, session.db, row, &args);
+            }
+            if queued {
                 transaction::queue(session, row, args, reply);
             } else if row.spec().name == "exec" {
                 transaction::exec(worker, env, session, row, args, reply);
@@ -164,7 +170,7 @@ fn run_alone(
 /// Returns what the client waits for, if the command could not answer yet.
 pub fn run(
     unit: &mut Unit<'_>,
-    session: Option<&mut Session>,
+    mut session: Option<&mut Session>,
     db: u32,
     row: &'static Row,
     args: Args<'_>,
@@ -197,7 +203,7 @@ pub fn run(
         may_block: unit.may_block,
         block: &mut block,
     };
-    let result = call(cx, session, row, worker);
+    let result = call(cx, session.as_deref_mut(), row, worker);
     if let Err(error) = &result {
         reply.cut(start);
         let _ = reply.error(error);
@@ -218,8 +224,41 @@ pub fn run(
         counters.calls.add(1);
         counters.nanos.add(nanos);
         worker.stats.processed.add(1);
+        let stats = &worker.core.stats;
+        if stats.latency_tracking.load(Ordering::Relaxed) {
+            counters.latencies.add(nanos);
+        }
+        if stats.slowlog.wants(nanos)
+            && let Some(session) = session
+        {
+            keep_slow(worker.core, session, row, &args, nanos);
+        }
     }
     block
+}
+
+/// SLOWLOG keeps the command.
+#[cold]
+fn keep_slow(core: &Core, session: &Session, row: &Row, args: &Args, nanos: u64) {
+    if row.spec().flags.has(Flags::SKIP_SLOWLOG) {
+        return;
+    }
+    let mut words: Vec<&[u8]> = args.words().collect();
+    for (index, word) in words.iter_mut().enumerate() {
+        if monitor::is_secret(row, args, index) {
+            *word = b"(redacted)";
+        }
+    }
+    let slow = Slow {
+        id: 0,
+        at_secs: clock::unix_us() / 1_000_000,
+        micros: nanos / 1000,
+        words: slowlog::shortened(words.into_iter()),
+        addr: session.client.addr.clone(),
+        name: session.client.labels.lock().name.clone(),
+    };
+    let max = usize::try_from(core.config.load().slowlog_max_len).unwrap_or(usize::MAX);
+    core.stats.slowlog.push(slow, max);
 }
 
 #[inline]

@@ -8,6 +8,7 @@ use crate::engine::session::Session;
 use crate::resp::args::Args;
 use crate::resp::error::CmdError;
 use crate::resp::reply::Protocol;
+use crate::spec::category::Group;
 use crate::spec::flags::Flags;
 
 /// Words of arguments that the answer to an unknown command repeats, bytes.
@@ -16,11 +17,9 @@ const UNKNOWN_ARGS_BYTES_MAX: usize = 128;
 /// The row a request asks for; the error names what is unknown or miscounted.
 pub fn find(core: &'static Core, args: &Args) -> Result<&'static Row, CmdError> {
     let Some(row) = core.commands.find(args.word(0)) else { return Err(unknown(args)) };
-    let row = match row.command.run {
-        Run::Container if args.count() > 1 => {
-            core.commands.find_sub(row, args.word(1)).ok_or_else(|| unknown_sub(args))?
-        }
-        _ => row,
+    let row = match row.subs.is_empty() || args.count() == 1 {
+        true => row,
+        false => core.commands.find_sub(row, args.word(1)).ok_or_else(|| unknown_sub(args))?,
     };
     if !row.spec().arity.accepts(args.count()) || matches!(row.command.run, Run::Container) {
         return Err(CmdError::Arity(row.spec().name.to_owned()));
@@ -64,6 +63,7 @@ pub fn check(
         && session.authenticated
         && session.multi.is_none()
         && !session.is_subscribed()
+        && !row.spec().flags.has(Flags::PROTECTED)
     {
         return Ok(());
     }
@@ -87,6 +87,9 @@ fn check_slowly(
     }
     if session.replaying {
         return Ok(());
+    }
+    if flags.has(Flags::PROTECTED) {
+        permitted(core, session, row)?;
     }
     let has = |bit| attention & bit != 0;
     let is_write = flags.has_any(Flags::WRITE.with(Flags::MAY_REPLICATE));
@@ -136,6 +139,25 @@ fn check_slowly(
         ));
     }
     Ok(())
+}
+
+/// DEBUG and MODULE need the permission of a setting.
+fn permitted(core: &Core, session: &Session, row: &Row) -> Result<(), CmdError> {
+    let config = core.config.load();
+    let (name, setting, permission) = match row.spec().group {
+        Group::Server if row.spec().name.starts_with("module") => {
+            ("MODULE", "enable-module-command", config.enable_module_command)
+        }
+        _ => ("DEBUG", "enable-debug-command", config.enable_debug_command),
+    };
+    if permission.allows(session.client.is_local()) {
+        return Ok(());
+    }
+    Err(CmdError::err(format_args!(
+        "{name} command not allowed. If the {setting} option is set to \"local\", you can run it \
+         from a local connection, otherwise you need to set this option in the configuration file, \
+         and then restart the server."
+    )))
 }
 
 const MISCONF_SNAPSHOT: &str = "MISCONF Redis is configured to save RDB snapshots, but it's \

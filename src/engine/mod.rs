@@ -6,14 +6,22 @@
 //! settle     still under the locks: journal, events, blocked clients; then the locks drop
 //! ```
 
+pub mod apply;
 pub mod blocking;
 pub mod client;
 pub mod command;
 pub mod context;
 pub mod core;
 pub mod dispatch;
+pub mod expiring;
 pub mod gate;
+pub mod loading;
+pub mod monitor;
+pub mod pause;
 pub mod record;
+pub mod rewriting;
+pub mod saving;
 pub mod session;
 pub mod settle;
+pub mod stopping;
 pub mod transaction;

@@ -92,22 +92,30 @@ fn serve(worker: &Worker, env: &Env, ready: VecDeque<DbKey>, hold: &mut Hold) ->
             continue;
         }
         let mut skipped = 0;
-        while let Some((ticket, waiter)) = blocking::waiter(worker.core, hold, &at, skipped) {
+        while let Some((place, ticket, waiter)) = blocking::waiter(worker.core, hold, &at, skipped)
+        {
             if !waiter.is_for(blocking::kind_at(hold, &at)) {
                 // It waits for another type of value; the next may not.
-                skipped += 1;
+                skipped = place + 1;
                 continue;
             }
             if !hold.covers(&waiter.set) {
                 left.push(at.clone());
                 break;
             }
+            let mut over = waiter.over.lock();
+            if *over {
+                skipped = place + 1;
+                continue;
+            }
             let mut scratch = Scratch::default();
             let Some(reply) = blocking::try_serve(worker, env, &waiter, hold, &mut scratch) else {
                 // What it waits for is not all there yet; the next may wait for less.
-                skipped += 1;
+                skipped = place + 1;
                 continue;
             };
+            *over = true;
+            drop(over);
             blocking::unregister(worker.core, hold, ticket, &waiter);
             let mut wrote = LogOffset::default();
             count_reads(worker, &mut scratch.fx);

@@ -8,9 +8,10 @@ use std::sync::atomic::Ordering;
 use crate::base::hash::hash_bytes;
 use crate::engine::client::ClientFlags;
 use crate::engine::command::Row;
-use crate::engine::core::{Core, Scratch, Worker};
+use crate::engine::core::{Attention, Core, Scratch, Worker};
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::gate;
+use crate::engine::monitor;
 use crate::engine::session::{Multi, Session};
 use crate::engine::settle;
 use crate::keyspace::effects::{DbKey, Env};
@@ -161,6 +162,10 @@ fn run_queued(
     match gate::check(unit.worker.core, session, row, reply.protocol()) {
         Ok(()) => {
             let db = session.db;
+            let core = unit.worker.core;
+            if core.has_attention(Attention::MONITORED) {
+                monitor::feed(core, &session.client, db, row, &args);
+            }
             let _ = dispatch::run(unit, Some(session), db, row, args, reply);
         }
         Err(error) => fail(unit.worker, reply, &error),

@@ -83,6 +83,11 @@ impl<'a> DbView<'a> {
         self.fx
     }
 
+    /// Locks, environment and account, for commands that run inside this one.
+    pub fn parts(&mut self) -> (&mut Hold, &'a Env, &mut Effects) {
+        (self.hold, self.env, self.fx)
+    }
+
     /// The locks.
     pub fn hold(&mut self) -> &mut Hold {
         self.hold
@@ -367,8 +372,8 @@ impl<'a> DbView<'a> {
         self.note(Event::NEW, key);
     }
 
-    /// Adds an entry that a file or another server gave; one of the same key is replaced.
-    pub fn insert_loaded(&mut self, entry: Entry) {
+    /// Adds an entry that a file or another server gave; says whether it replaced one.
+    pub fn insert_loaded(&mut self, entry: Entry) -> bool {
         let place = self.place(entry.key());
         let db = self.table(place);
         let after = usize::from(entry.has_deadline());
@@ -378,6 +383,7 @@ impl<'a> DbView<'a> {
         if self.db == 0 {
             self.hold.publish_hint(place.shard);
         }
+        old.is_some()
     }
 
     /// Moves an entry here as one change: COPY, RESTORE.

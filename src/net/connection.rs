@@ -13,11 +13,11 @@ use std::task::{Context, Poll};
 
 use crate::base::clock::{self, Steady, UnixMs};
 use crate::base::hash::hash_bytes;
-use crate::engine::client::{Client, ClientFlags};
+use crate::engine::client::Client;
 use crate::engine::command::Row;
 use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::session::Session;
-use crate::engine::{blocking, dispatch, gate, transaction};
+use crate::engine::{blocking, dispatch, gate, monitor, pause, transaction};
 use crate::keyspace::effects::Env;
 use crate::net::io::{Socket, poll_read, poll_write};
 use crate::persist::journal::{Durable, LogOffset};
@@ -50,6 +50,8 @@ pub struct Connection<S> {
     sent: usize,
     /// Since when the soft output limit is passed.
     soft_since: Option<Steady>,
+    /// The next request waits for the end of CLIENT PAUSE.
+    postponed: bool,
 }
 
 /// A request's row, and the hash of its only key.
@@ -79,6 +81,7 @@ impl<S: Socket> Connection<S> {
             reply: Reply::new(Protocol::Resp2),
             sent: 0,
             soft_since: None,
+            postponed: false,
         }
     }
 
@@ -152,16 +155,23 @@ impl<S: Socket> Connection<S> {
         self.parser.parse(&mut self.input, allowed);
         let count = self.parser.count();
         let mut done = 0;
+        self.publish_buffers();
         self.worker.clock.set(clock::steady());
         while done < count.min(REQUESTS_A_TURN)
             && self.session.waiting.is_none()
             && !self.session.closing
             && self.reply.len() - self.sent < OUTPUT_BYTES_A_TURN
         {
-            let paused = core.has_attention(Attention::PAUSED);
-            if paused && !self.session.client.has_flag(ClientFlags::REPLICA) {
-                break;
+            if core.has_attention(Attention::PAUSED) {
+                self.postpone(self.is_held_back(done));
+                if self.postponed {
+                    break;
+                }
+                self.execute_one(&core.env(), done, None);
+                done += 1;
+                continue;
             }
+            self.postpone(false);
             done += self.execute_ahead(done, count);
         }
         self.parser.consume(done, &mut self.input);
@@ -171,6 +181,25 @@ impl<S: Socket> Connection<S> {
             self.session.closing = true;
         }
         done > 0 && self.parser.count() > 0 && self.session.waiting.is_none()
+    }
+
+    /// Whether CLIENT PAUSE makes this request wait. One that is refused anyway does not.
+    fn is_held_back(&self, index: usize) -> bool {
+        let core = self.core();
+        let args = self.parser.request(index, &self.input);
+        if args.count() == 0 {
+            return false;
+        }
+        let Ok(row) = gate::find(core, &args) else { return false };
+        gate::check(core, &self.session, row, self.reply.protocol()).is_ok()
+            && pause::holds_back(core, &self.session, row, UnixMs::now())
+    }
+
+    fn postpone(&mut self, waits: bool) {
+        if self.postponed != waits {
+            self.postponed = waits;
+            self.core().pause.count(waits);
+        }
     }
 
     /// Looks the keys of the next requests up ahead, then executes them; says how many.
@@ -264,6 +293,9 @@ impl<S: Socket> Connection<S> {
 
     async fn take_mail(&mut self) {
         let mail = self.session.client.take_mail();
+        if let Some((ticket, waiter)) = &mail.cancelled {
+            blocking::forget(self.core(), *ticket, waiter);
+        }
         if mail.unblocked {
             self.session.waiting = None;
             self.session.publish_figures();
@@ -302,7 +334,13 @@ impl<S: Socket> Connection<S> {
 
     /// Sends replies while waiting for bytes, mail or the end of a blocking command's time.
     async fn wait(&mut self) -> io::Result<Wake> {
-        let until = self.session.waiting.and_then(|ticket| self.core().blocked.deadline(ticket));
+        let until = match self.session.waiting {
+            Some(ticket) => self.core().blocked.deadline(ticket),
+            None if self.postponed => {
+                pause::current(self.core(), UnixMs::now()).map(|(_, until)| until)
+            }
+            None => None,
+        };
         match until {
             None => poll_fn(|context| self.poll_wake(context)).await,
             Some(until) => {
@@ -415,6 +453,11 @@ impl<S: Socket> Connection<S> {
         if let Some(ticket) = self.session.waiting.take() {
             blocking::give_up(core, ticket);
         }
+        if let Some((ticket, waiter)) = self.session.client.take_mail().cancelled {
+            blocking::forget(core, ticket, &waiter);
+        }
+        self.postpone(false);
+        monitor::leave(core, &self.session.client);
         transaction::unwatch(core, &mut self.session);
         self.session.unsubscribe_all(core);
         core.clients.remove(self.session.client.id);

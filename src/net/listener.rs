@@ -92,13 +92,32 @@ impl Listeners {
             // The old sockets hold the port.
             self.order(Order::CloseTcp);
         }
-        let tcp = bind_all(config)?;
+        let tcp = match bind_all(config) {
+            Ok(tcp) => tcp,
+            Err(error) => {
+                if same_port {
+                    self.listen_again(config, &bound.0);
+                }
+                return Err(error);
+            }
+        };
         if !same_port {
             self.order(Order::CloseTcp);
         }
         tcp.into_iter().for_each(|listener| self.order(Order::Listen(listener)));
         *bound = wanted;
         Ok(())
+    }
+}
+
+impl Listeners {
+    /// Listens where it did before an attempt failed.
+    fn listen_again(&self, config: &Config, addresses: &[String]) {
+        let before = Config { bind: addresses.to_vec(), ..config.clone() };
+        match bind_all(&before) {
+            Ok(tcp) => tcp.into_iter().for_each(|listener| self.order(Order::Listen(listener))),
+            Err(error) => tracing::error!("Listening where it did before is refused: {error}"),
+        }
     }
 }
 

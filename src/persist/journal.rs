@@ -131,6 +131,11 @@ impl Journal {
         self.active.load(Ordering::Relaxed)
     }
 
+    /// Whether records are taken, while the files stay as they are.
+    pub fn set_active(&self, active: bool) {
+        self.active.store(active, Ordering::Release);
+    }
+
     /// `appendfsync`.
     pub fn policy(&self) -> SyncPolicy {
         match self.policy.load(Ordering::Relaxed) {

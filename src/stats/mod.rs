@@ -1,7 +1,12 @@
 //! Counters of the server, written by one thread each and summed when asked.
 
+pub mod histogram;
+pub mod memory;
+pub mod rates;
+pub mod slowlog;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -38,6 +43,8 @@ pub struct CommandCounters {
     pub rejected: Counter,
     /// Executions that answered an error.
     pub failed: Counter,
+    /// How long they took.
+    pub latencies: histogram::Histogram,
 }
 
 /// The counters of one thread.
@@ -71,6 +78,12 @@ pub struct ThreadStats {
 pub struct Stats {
     threads: Mutex<Vec<&'static ThreadStats>>,
     errors: Mutex<BTreeMap<String, u64>>,
+    /// SLOWLOG.
+    pub slowlog: slowlog::SlowLog,
+    /// Whether latencies are counted (`latency-tracking`).
+    pub latency_tracking: AtomicBool,
+    /// What happens per second.
+    pub rates: rates::Rates,
 }
 
 /// Error codes kept apart at the most; Redis stops there too.
@@ -130,6 +143,7 @@ impl Stats {
                 command.nanos.reset();
                 command.rejected.reset();
                 command.failed.reset();
+                command.latencies.reset();
             }
             let counters = [
                 &stats.processed,

@@ -139,10 +139,12 @@ pub(super) fn lmpop(cx: &mut Ctx) -> CmdResult {
 
 /// BLMPOP timeout numkeys key [key ...] LEFT|RIGHT [COUNT count]
 pub(super) fn blmpop(cx: &mut Ctx) -> CmdResult {
-    let until = waiting::deadline(&mut cx.args, cx.now)?;
+    let mut timeout = cx.args;
+    let _ = cx.args.bytes()?;
     let keys = waiting::counted_keys(&mut cx.args)?;
     let side = side(&mut cx.args)?;
     let count = waiting::pop_count(&mut cx.args)?;
+    let until = waiting::deadline(&mut timeout, cx.now)?;
     match pop_many(cx, keys.clone(), side, count)? {
         Some(replied) => Ok(replied),
         None => Ok(wait(cx, keys, until)),

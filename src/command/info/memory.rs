@@ -1,0 +1,115 @@
+//! INFO memory.
+
+use std::sync::atomic::Ordering;
+
+use crate::command::info::Fields;
+use crate::config::MaxmemoryPolicy;
+use crate::engine::client::Client;
+use crate::engine::context::AdminCtx;
+use crate::stats::memory::{Memory, human, system_bytes};
+
+pub(super) fn memory(ax: &mut AdminCtx, out: &mut Fields) {
+    let core = ax.core;
+    let memory = Memory::read();
+    let used = memory.allocated;
+    let peak = core.memory_peak.fetch_max(used, Ordering::Relaxed).max(used);
+    let clients: u64 = core.clients.all().iter().map(|client| client_bytes(client)).sum();
+    let overhead = core.memory_startup + clients;
+    let dataset = used.saturating_sub(overhead);
+    let net = used.saturating_sub(core.memory_startup);
+    let percent =
+        |part: u64, whole: u64| format!("{:.2}%", part as f64 * 100.0 / whole.max(1) as f64);
+    put_human(out, "used_memory", used);
+    put_human(out, "used_memory_rss", memory.rss);
+    put_human(out, "used_memory_peak", peak);
+    out.put("used_memory_peak_perc", percent(used, peak));
+    out.put("used_memory_overhead", overhead);
+    out.put("used_memory_startup", core.memory_startup);
+    out.put("used_memory_dataset", dataset);
+    out.put("used_memory_dataset_perc", percent(dataset, net));
+    out.put("allocator_allocated", memory.allocated);
+    out.put("allocator_active", memory.active);
+    out.put("allocator_resident", memory.resident);
+    out.put("allocator_muzzy", 0);
+    put_human(out, "total_system_memory", system_bytes());
+    scripts(out);
+    let config = core.config.load();
+    put_human(out, "maxmemory", config.maxmemory);
+    out.put("maxmemory_policy", policy_name(config.maxmemory_policy));
+    ratios(out, memory);
+    for (name, value) in [
+        ("mem_not_counted_for_evict", 0),
+        ("mem_replication_backlog", 0),
+        ("mem_total_replication_buffers", 0),
+        ("mem_clients_slaves", 0),
+        ("mem_clients_normal", clients),
+        ("mem_cluster_links", 0),
+        ("mem_aof_buffer", 0),
+    ] {
+        out.put(name, value);
+    }
+    out.put("mem_allocator", "jemalloc-5.3.0");
+    out.put("mem_overhead_db_hashtable_rehashing", 0);
+    out.put("active_defrag_running", 0);
+    out.put("lazyfree_pending_objects", core.garbage_pending.load(Ordering::Relaxed));
+    out.put("lazyfreed_objects", core.garbage_freed.load(Ordering::Relaxed));
+}
+
+fn put_human(out: &mut Fields, name: &str, bytes: u64) {
+    out.put(name, bytes);
+    out.put(&format!("{name}_human"), human(bytes));
+}
+
+/// Scripts and functions; nothing is cached without them.
+fn scripts(out: &mut Fields) {
+    out.put("used_memory_lua", 0);
+    out.put("used_memory_vm_eval", 0);
+    out.put("used_memory_lua_human", human(0));
+    for name in [
+        "used_memory_scripts_eval",
+        "number_of_cached_scripts",
+        "number_of_functions",
+        "number_of_libraries",
+        "used_memory_vm_functions",
+    ] {
+        out.put(name, 0);
+    }
+    put_human(out, "used_memory_vm_total", 0);
+    out.put("used_memory_functions", 0);
+    put_human(out, "used_memory_scripts", 0);
+}
+
+fn ratios(out: &mut Fields, memory: Memory) {
+    let rows = [
+        ("allocator_frag", memory.active, memory.allocated),
+        ("allocator_rss", memory.resident, memory.active),
+        ("rss_overhead", memory.rss, memory.resident),
+        ("mem_fragmentation", memory.rss, memory.allocated),
+    ];
+    for (name, part, whole) in rows {
+        let ratio = part as f64 / whole.max(1) as f64;
+        out.put(&format!("{name}_ratio"), format_args!("{ratio:.2}"));
+        out.put(&format!("{name}_bytes"), part as i64 - whole as i64);
+    }
+}
+
+/// Bytes a client's buffers take.
+pub(super) fn client_bytes(client: &Client) -> u64 {
+    let figures = &client.figures;
+    let buffers = [&figures.query_bytes, &figures.query_room, &figures.output_bytes];
+    let buffers: u64 = buffers.iter().map(|figure| figure.load(Ordering::Relaxed)).sum();
+    buffers + client.mail_bytes() as u64 + size_of::<Client>() as u64
+}
+
+fn policy_name(policy: MaxmemoryPolicy) -> &'static str {
+    match policy {
+        MaxmemoryPolicy::VolatileLru => "volatile-lru",
+        MaxmemoryPolicy::VolatileLfu => "volatile-lfu",
+        MaxmemoryPolicy::VolatileRandom => "volatile-random",
+        MaxmemoryPolicy::VolatileTtl => "volatile-ttl",
+        MaxmemoryPolicy::AllkeysLru => "allkeys-lru",
+        MaxmemoryPolicy::AllkeysLfu => "allkeys-lfu",
+        MaxmemoryPolicy::AllkeysRandom => "allkeys-random",
+        MaxmemoryPolicy::Noeviction => "noeviction",
+    }
+}

@@ -1,0 +1,87 @@
+//! INFO server, replication and cpu.
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+
+use crate::base::clock;
+use crate::command::info::Fields;
+use crate::config::REDIS_VERSION;
+use crate::engine::context::AdminCtx;
+
+/// Access times are kept in 24 bits.
+const LRU_CLOCK_MASK: u64 = (1 << 24) - 1;
+const SECS_A_DAY: u64 = 86_400;
+
+pub(super) fn server(ax: &mut AdminCtx, out: &mut Fields) {
+    let core = ax.core;
+    let config = core.config.load();
+    let now_us = clock::unix_us();
+    let uptime_secs = core.started_steady.elapsed().as_secs();
+    let system = nix::sys::utsname::uname().map_or_else(
+        |_| "Linux".to_owned(),
+        |name| {
+            let parts = [name.sysname(), name.release(), name.machine()];
+            parts.map(|part| part.to_string_lossy().into_owned()).join(" ")
+        },
+    );
+    out.put("redis_version", REDIS_VERSION);
+    out.put("redis_git_sha1", "00000000");
+    out.put("redis_git_dirty", 0);
+    out.put("redis_build_id", "0000000000000000");
+    out.put("redis_mode", "standalone");
+    out.put("os", system);
+    out.put("arch_bits", usize::BITS);
+    out.put("monotonic_clock", "POSIX clock_gettime");
+    out.put("multiplexing_api", "epoll");
+    out.put("atomicvar_api", "c11-builtin");
+    out.put("gcc_version", "0.0.0");
+    out.put("process_id", std::process::id());
+    out.put("process_supervised", "no");
+    out.put("run_id", &core.run_id);
+    out.put("tcp_port", config.port);
+    out.put("server_time_usec", now_us);
+    out.put("uptime_in_seconds", uptime_secs);
+    out.put("uptime_in_days", uptime_secs / SECS_A_DAY);
+    out.put("hz", config.hz);
+    out.put("configured_hz", config.hz);
+    out.put("lru_clock", now_us / 1_000_000 & LRU_CLOCK_MASK);
+    let executable = std::env::current_exe().unwrap_or_default();
+    out.put("executable", executable.display());
+    let file = core.config_file.clone().unwrap_or_default();
+    out.put("config_file", file.display());
+    out.put("io_threads_active", u8::from(config.io_threads > 1));
+    let binds: String = config.bind.iter().map(|address| format!(",bind={address}")).collect();
+    if config.port != 0 {
+        out.put("listener0", format_args!("name=tcp{binds},port={}", config.port));
+    }
+}
+
+pub(super) fn replication(ax: &mut AdminCtx, out: &mut Fields) {
+    let core = ax.core;
+    out.put("role", "master");
+    out.put("connected_slaves", 0);
+    out.put("master_failover_state", "no-failover");
+    out.put("master_replid", &*core.repl_id.lock());
+    out.put("master_replid2", "0".repeat(40));
+    out.put("master_repl_offset", 0);
+    out.put("second_repl_offset", -1);
+    out.put("repl_backlog_active", 0);
+    out.put("repl_backlog_size", core.config.load().repl_backlog_size);
+    out.put("repl_backlog_first_byte_offset", 0);
+    out.put("repl_backlog_histlen", 0);
+}
+
+pub(super) fn cpu(_: &mut AdminCtx, out: &mut Fields) {
+    let show = |time: TimeVal| format!("{}.{:06}", time.tv_sec(), time.tv_usec());
+    let rows = [
+        ("", UsageWho::RUSAGE_SELF),
+        ("_children", UsageWho::RUSAGE_CHILDREN),
+        ("_main_thread", UsageWho::RUSAGE_THREAD),
+    ];
+    for (suffix, who) in rows {
+        if let Ok(usage) = getrusage(who) {
+            out.put(&format!("used_cpu_sys{suffix}"), show(usage.system_time()));
+            out.put(&format!("used_cpu_user{suffix}"), show(usage.user_time()));
+        }
+    }
+}

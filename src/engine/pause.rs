@@ -1,0 +1,84 @@
+//! CLIENT PAUSE: commands wait until a moment, or until CLIENT UNPAUSE.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::base::clock::UnixMs;
+use crate::engine::client::ClientFlags;
+use crate::engine::command::Row;
+use crate::engine::core::{Attention, Core};
+use crate::engine::session::Session;
+use crate::spec::flags::Flags;
+
+/// Which commands wait; the later the stricter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PauseMode {
+    /// Those that may change something.
+    Write,
+    /// All.
+    All,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Pause {
+    state: Mutex<Option<(PauseMode, UnixMs)>>,
+    /// Clients whose next command waits.
+    pub postponed: AtomicUsize,
+}
+
+/// Begins a pause, or makes the present one longer or stricter.
+pub fn begin(core: &Core, mode: PauseMode, until: UnixMs) {
+    let mut state = core.pause.state.lock();
+    let (mode, until) = match *state {
+        Some((before, end)) => (before.max(mode), end.max(until)),
+        None => (mode, until),
+    };
+    *state = Some((mode, until));
+    core.set_attention(Attention::PAUSED, true);
+}
+
+/// Ends the pause; whoever waited goes on.
+pub fn end(core: &Core) {
+    *core.pause.state.lock() = None;
+    core.set_attention(Attention::PAUSED, false);
+    core.clients.all().iter().for_each(|client| client.wake());
+}
+
+/// The pause that holds now; one whose time is up is ended.
+pub fn current(core: &Core, now: UnixMs) -> Option<(PauseMode, UnixMs)> {
+    let mut state = core.pause.state.lock();
+    if state.is_some_and(|(_, until)| until <= now) {
+        *state = None;
+        core.set_attention(Attention::PAUSED, false);
+    }
+    *state
+}
+
+/// Whether this command of this client waits now.
+pub fn holds_back(core: &Core, session: &Session, row: &Row, now: UnixMs) -> bool {
+    if !core.has_attention(Attention::PAUSED) || session.client.has_flag(ClientFlags::REPLICA) {
+        return false;
+    }
+    let writes = |row: &Row| row.spec().flags.has_any(Flags::WRITE.with(Flags::MAY_REPLICATE));
+    match current(core, now) {
+        None => false,
+        Some((PauseMode::All, _)) => true,
+        Some((PauseMode::Write, _)) if row.spec().name == "exec" => {
+            let multi = session.multi.as_ref();
+            multi.is_some_and(|multi| multi.queue.iter().any(|(row, _)| writes(row)))
+        }
+        Some((PauseMode::Write, _)) => writes(row),
+    }
+}
+
+impl Pause {
+    /// Counts a client among those that wait, or no longer.
+    pub fn count(&self, waits: bool) {
+        match waits {
+            true => self.postponed.fetch_add(1, Ordering::Relaxed),
+            false => self.postponed.fetch_sub(1, Ordering::Relaxed),
+        };
+    }
+}

@@ -1,0 +1,24 @@
+//! What the engine may ask of the process around it.
+
+use std::sync::Arc;
+
+use crate::config::{Config, LogLevel};
+use crate::engine::apply::World;
+use crate::net::listener::Listeners;
+use crate::server::logging;
+
+/// Sockets and log of the process.
+pub struct Process {
+    /// Where it listens.
+    pub listeners: Arc<Listeners>,
+}
+
+impl World for Process {
+    fn rebind(&self, config: &Config) -> Result<(), String> {
+        self.listeners.rebind(config).map_err(|error| error.to_string())
+    }
+
+    fn set_log_level(&self, level: LogLevel) {
+        logging::set_level(level);
+    }
+}

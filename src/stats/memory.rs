@@ -1,0 +1,63 @@
+//! What the allocator and the kernel say about our memory.
+
+use tikv_jemalloc_ctl::{epoch, stats};
+
+/// A reading, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// Asked for by the program.
+    pub allocated: u64,
+    /// In pages that hold allocations.
+    pub active: u64,
+    /// In pages the allocator has from the kernel and has touched.
+    pub resident: u64,
+    /// Resident for the kernel.
+    pub rss: u64,
+}
+
+impl Memory {
+    /// Asks both.
+    pub fn read() -> Memory {
+        let as_u64 = |value: Result<usize, tikv_jemalloc_ctl::Error>| value.unwrap_or(0) as u64;
+        // The statistics are as of the last epoch.
+        let _ = epoch::advance();
+        Memory {
+            allocated: as_u64(stats::allocated::read()),
+            active: as_u64(stats::active::read()),
+            resident: as_u64(stats::resident::read()),
+            rss: resident_set(),
+        }
+    }
+}
+
+fn resident_set() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+    pages * page_bytes()
+}
+
+fn page_bytes() -> u64 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .unwrap_or(4096)
+}
+
+/// Memory of the machine.
+pub fn system_bytes() -> u64 {
+    let pages = nix::unistd::sysconf(nix::unistd::SysconfVar::_PHYS_PAGES).ok().flatten();
+    pages.and_then(|pages| u64::try_from(pages).ok()).unwrap_or(0) * page_bytes()
+}
+
+/// Bytes as INFO shows them to humans: two digits behind the point and a letter.
+pub fn human(bytes: u64) -> String {
+    let float = bytes as f64;
+    match bytes {
+        0..1024 => format!("{bytes}B"),
+        1024..1_048_576 => format!("{:.2}K", float / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.2}M", float / 1_048_576.0),
+        1_073_741_824..1_099_511_627_776 => format!("{:.2}G", float / 1_073_741_824.0),
+        _ => format!("{:.2}T", float / 1_099_511_627_776.0),
+    }
+}
