@@ -4,6 +4,7 @@
 //! knows arity, keys and flags. To add a command: a row and a function in one file.
 
 pub mod answer;
+pub mod bitmap;
 pub mod client;
 pub mod config;
 pub mod connection;
@@ -39,6 +40,7 @@ pub const FAMILIES: &[&[Command]] = &[
     set::COMMANDS,
     hash::COMMANDS,
     zset::COMMANDS,
+    bitmap::COMMANDS,
     pubsub::COMMANDS,
     connection::COMMANDS,
     transaction::COMMANDS,
