@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::base::num::parse_i64;
 use crate::engine::context::Ctx;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
@@ -108,8 +109,10 @@ pub(super) fn bitpos(cx: &mut Ctx) -> CmdResult {
     }
     let closed = !cx.args.is_done();
     if closed {
-        part.end = cx.args.i64()?;
+        // An unknown unit is refused before an end that is no number.
+        let end = cx.args.bytes()?;
         part.unit = Unit::read(cx)?;
+        part.end = parse_i64(end).ok_or(CmdError::NotInteger)?;
     }
     let Some(text) = cx.db.read_text(key)? else {
         return Ok(cx.reply.int(if wanted { -1 } else { 0 }));
