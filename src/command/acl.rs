@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::base::num::parse_i64;
-use crate::command::help::help;
+use crate::command::help::{help, miscounted};
 use crate::engine::command::{Command, Row};
 use crate::engine::context::AdminCtx;
 use crate::engine::core::Core;
@@ -104,9 +104,7 @@ fn cat(ax: &mut AdminCtx) -> CmdResult {
     args.bytes()?;
     let asked = args.peek();
     if args.left() > 1 {
-        return Err(CmdError::err(
-            "unknown subcommand or wrong number of arguments for 'CAT'. Try ACL HELP.",
-        ));
+        return Err(miscounted("ACL", args.word(1)));
     }
     let names: Vec<&str> = match asked {
         None => Cat::ALL.iter().map(|cat| cat.name()).collect(),

@@ -129,7 +129,7 @@ fn describe(reply: &mut Reply, core: &Core, name: &str, row: &Row) {
     reply.set(spec.key_specs().len());
     spec.key_specs().iter().for_each(|spec| describe_keys(reply, spec));
     let subs = subcommands(core, row);
-    reply.set(subs.len());
+    reply.array(subs.len());
     subs.iter().for_each(|sub| describe(reply, core, sub.spec().name, sub));
 }
 

@@ -332,6 +332,7 @@ mod tests {
         ];
         assert_eq!(seen, expected);
         assert_eq!(house.run("reset"), "+RESET|");
+        house.mail(0);
         house.run_as(other, "get k");
         assert_eq!(house.mail(0), "");
     }

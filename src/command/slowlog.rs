@@ -1,7 +1,7 @@
 //! SLOWLOG and LATENCY: what took long.
 
 use crate::base::num::parse_i64;
-use crate::command::help::help;
+use crate::command::help::{help, miscounted};
 use crate::command::info::stats::latencies;
 use crate::engine::command::{Command, Row};
 use crate::engine::context::AdminCtx;
@@ -82,19 +82,17 @@ const SHOWN_DEFAULT: usize = 10;
 
 /// SLOWLOG GET \[count\]
 fn get(ax: &mut AdminCtx) -> CmdResult {
-    ax.cx.args.bytes()?;
-    let count = match ax.cx.args.peek() {
-        None => SHOWN_DEFAULT,
-        Some(word) => match parse_i64(word) {
-            None => return Err(CmdError::NotInteger),
-            Some(-1) => usize::MAX,
-            Some(count) => usize::try_from(count)
-                .map_err(|_| CmdError::err("count should be greater than or equal to -1"))?,
-        },
-    };
+    let sub = ax.cx.args.bytes()?;
     if ax.cx.args.left() > 1 {
-        return Err(CmdError::Arity("slowlog|get".to_owned()));
+        return Err(miscounted("SLOWLOG", sub));
     }
+    let count = match ax.cx.args.peek().map(parse_i64) {
+        None => SHOWN_DEFAULT,
+        Some(Some(-1)) => usize::MAX,
+        Some(count) => count
+            .and_then(|count| usize::try_from(count).ok())
+            .ok_or_else(|| CmdError::err("count should be greater than or equal to -1"))?,
+    };
     let entries = ax.core.stats.slowlog.newest(count);
     let reply = &mut *ax.cx.reply;
     reply.array(entries.len());
@@ -223,7 +221,7 @@ mod tests {
             ("slowlog reset", "+OK|"),
             ("slowlog len", ":0|"),
             ("slowlog get -2", "-ERR count should be greater than or equal to -1|"),
-            ("slowlog get x", "-ERR value is not an integer or out of range|"),
+            ("slowlog get x", "-ERR count should be greater than or equal to -1|"),
             ("latency latest", "*0|"),
             ("latency reset", ":0|"),
             ("latency graph x", "-ERR No samples available for event 'x'|"),
