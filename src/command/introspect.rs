@@ -258,7 +258,7 @@ fn list(ax: &mut AdminCtx) -> CmdResult {
             return Err(CmdError::Syntax);
         }
     }
-    ax.cx.reply.set(names.len());
+    ax.cx.reply.array(names.len());
     names.iter().for_each(|name| drop(ax.cx.reply.bulk(name.as_bytes())));
     Ok(ax.cx.reply.done())
 }

@@ -180,14 +180,19 @@ fn sleep(ax: &mut AdminCtx) -> CmdResult {
     Ok(ax.cx.reply.ok())
 }
 
+fn positive(ax: &mut AdminCtx) -> Result<usize, CmdError> {
+    parse_i64(ax.cx.args.bytes()?)
+        .and_then(|number| usize::try_from(number).ok())
+        .ok_or_else(|| CmdError::err("value is out of range, must be positive"))
+}
+
 /// DEBUG POPULATE count \[prefix\] \[size\]: keys that exist already stay; nothing is logged.
 fn populate(ax: &mut AdminCtx) -> CmdResult {
-    let count = ax.cx.args.i64()?;
-    let count = u64::try_from(count).map_err(|_| CmdError::OutOfRange)?;
+    let count = positive(ax)?;
     let prefix = ax.cx.args.bytes().unwrap_or(b"key");
     let size = match ax.cx.args.is_done() {
         true => 0,
-        false => usize::try_from(ax.cx.args.i64()?).map_err(|_| CmdError::OutOfRange)?,
+        false => positive(ax)?,
     };
     for index in 0..count {
         let key = [prefix, format!(":{index}").as_bytes()].concat();
