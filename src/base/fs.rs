@@ -3,6 +3,7 @@
 //!
 //! A file that replaces another is written under a temporary name, synced, renamed, and then its
 //! directory is synced; a crash leaves the old file or the new one, never half of either.
+#![allow(unsafe_code)] // sync_file_range is in libc alone.
 #![allow(clippy::disallowed_methods)] // This is the door for renaming.
 
 use std::fmt;
@@ -198,6 +199,15 @@ impl Disk {
         })
     }
 
+    /// Makes `to` another name of `from`'s contents, or a synced copy where that cannot be had.
+    pub fn link_or_copy(&self, from: &Path, to: &Path) -> FsResult<()> {
+        if self.run(Verb::Rename, to, || fs::hard_link(from, to)).is_ok() {
+            return Ok(());
+        }
+        self.run(Verb::Create, to, || fs::copy(from, to).map(drop))?;
+        self.open(to)?.sync()
+    }
+
     /// Cuts a file to `bytes` and makes that durable.
     pub fn truncate(&self, path: &Path, bytes: u64) -> FsResult<()> {
         let file = self.open_edit(path)?;
@@ -272,6 +282,17 @@ impl DiskFile {
     /// Makes contents durable, and of the rest only what reading them back needs.
     pub fn sync_data(&self) -> FsResult<()> {
         self.disk.run(Verb::Sync, &self.path, || self.file.sync_data())
+    }
+
+    /// Asks the kernel to begin writing `len` bytes from `from` to the disk, without waiting for
+    /// it. A hint: what matters is the sync at the end.
+    pub fn start_writeback(&self, from: u64, len: u64) {
+        use std::os::fd::AsRawFd;
+        let (from, len) = (from.cast_signed(), len.cast_signed());
+        // SAFETY: a system call on an open descriptor and integers.
+        unsafe {
+            libc::sync_file_range(self.file.as_raw_fd(), from, len, libc::SYNC_FILE_RANGE_WRITE);
+        }
     }
 
     /// Cuts or extends to `bytes`.

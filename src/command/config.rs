@@ -7,6 +7,8 @@ use crate::config::{self, Asker, Config, ConfigError, Text, When};
 use crate::engine::command::Command;
 use crate::engine::context::AdminCtx;
 use crate::engine::core::{Attention, Core};
+use crate::engine::saving;
+use crate::keyspace::lock::Hold;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
 use crate::spec::Arity::{AtLeast, Exactly};
@@ -101,23 +103,29 @@ fn set(ax: &mut AdminCtx) -> CmdResult {
         local: ax.session.client.is_local(),
         loading: ax.core.has_attention(Attention::LOADING),
     };
-    change(ax.core, &pairs, asker)?;
+    change(ax.core, ax.cx.db.hold(), &pairs, asker)?;
     Ok(ax.cx.reply.ok())
 }
 
-fn change(core: &Core, pairs: &[(&[u8], &[u8])], asker: Asker) -> Result<(), CmdError> {
+fn change(
+    core: &'static Core,
+    hold: &Hold,
+    pairs: &[(&[u8], &[u8])],
+    asker: Asker,
+) -> Result<(), CmdError> {
     let _one_at_a_time = core.config_change.lock();
     let old = core.config();
     let mut new = config::set(&old, pairs, When::Runtime(asker)).map_err(|error| match error {
         ConfigError::Loading => CmdError::Text(format!("LOADING {error}")),
         error => CmdError::err(error),
     })?;
-    core.on_config_change(&old, &new)
+    core.on_config_change(hold, &old, &new)
         .map_err(|(name, reason)| CmdError::err(ConfigError::refused(name, reason)))?;
     if old.dir != new.dir {
         new.dir = working_directory(&new);
     }
     core.config.store(new.into());
+    saving::update_attention(core);
     Ok(())
 }
 

@@ -4,11 +4,13 @@
 //! knows arity, keys and flags. To add a command: a row and a function in one file.
 
 pub mod acl;
+pub mod answer;
 pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod debug;
+pub mod draw;
 pub mod generic;
 pub mod hash;
 pub mod help;
@@ -19,12 +21,15 @@ pub mod introspect;
 pub mod list;
 pub mod object;
 pub mod pubsub;
+pub mod saving;
+pub mod scan_options;
 pub mod scripting;
 pub mod server;
 pub mod set;
 pub mod slowlog;
 pub mod string;
 pub mod transaction;
+pub mod waiting;
 pub mod zset;
 
 use crate::engine::command::{Command, CommandTable};
@@ -41,6 +46,7 @@ pub const FAMILIES: &[&[Command]] = &[
     connection::COMMANDS,
     transaction::COMMANDS,
     server::COMMANDS,
+    saving::COMMANDS,
     config::COMMANDS,
     client::COMMANDS,
     info::COMMANDS,

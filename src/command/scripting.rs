@@ -1,6 +1,293 @@
 //! EVAL and its kin.
+//!
+//! A script holds every shard: whatever keys it touches, nothing happens between its commands. Its
+//! effects reach the journal as one unit.
 
+use std::sync::Arc;
+
+use crate::base::num::parse_i64;
 use crate::engine::command::Command;
+use crate::engine::context::AdminCtx;
+use crate::engine::core::{Core, Worker};
+use crate::engine::dispatch::{self, Unit};
+use crate::engine::gate;
+use crate::engine::record::Record;
+use crate::engine::session::Session;
+use crate::keyspace::view::DbView;
+use crate::resp::args::OwnedArgs;
+use crate::resp::error::CmdError;
+use crate::resp::reply::{CmdResult, Protocol, Reply};
+use crate::script::machine::{self, Host};
+use crate::script::{Scripts, Sha};
+use crate::spec::Arity::{AtLeast, Exactly};
+use crate::spec::Spec;
+use crate::spec::category::Group;
+use crate::spec::flags::Flags;
+use crate::spec::keys::KeySpec;
 
 /// The rows.
-pub const COMMANDS: &[Command] = &[];
+pub const COMMANDS: &[Command] = &[
+    Command::admin(
+        eval,
+        script_spec("eval", "2.6.0").may_replicate().key_spec(NUMKEYS.rw().access().update()),
+    ),
+    Command::admin(
+        evalsha,
+        script_spec("evalsha", "2.6.0").may_replicate().key_spec(NUMKEYS.rw().access().update()),
+    ),
+    Command::admin(
+        eval_ro,
+        script_spec("eval_ro", "7.0.0").reads().key_spec(NUMKEYS.ro().access()),
+    ),
+    Command::admin(
+        evalsha_ro,
+        script_spec("evalsha_ro", "7.0.0").reads().key_spec(NUMKEYS.ro().access()),
+    ),
+    Command::container(
+        Spec::new("script", Group::Scripting, AtLeast(2)).container().since("2.6.0"),
+    ),
+    Command::admin(
+        load,
+        Spec::new("script|load", Group::Scripting, Exactly(3))
+            .noscript()
+            .stale()
+            .tip("request_policy:all_nodes")
+            .tip("response_policy:all_succeeded")
+            .since("2.6.0"),
+    ),
+    Command::admin(
+        exists,
+        Spec::new("script|exists", Group::Scripting, AtLeast(3))
+            .noscript()
+            .tip("request_policy:all_shards")
+            .tip("response_policy:agg_logical_and")
+            .since("2.6.0"),
+    ),
+    Command::admin(
+        flush,
+        Spec::new("script|flush", Group::Scripting, AtLeast(2))
+            .noscript()
+            .tip("request_policy:all_nodes")
+            .tip("response_policy:all_succeeded")
+            .since("2.6.0"),
+    ),
+];
+
+const NUMKEYS: KeySpec = KeySpec::counted(2);
+
+const fn script_spec(name: &'static str, since: &'static str) -> Spec {
+    Spec::new(name, Group::Scripting, AtLeast(3))
+        .noscript()
+        .skip_monitor()
+        .no_mandatory_keys()
+        .stale()
+        .movablekeys()
+        .all_shards()
+        .rewritten()
+        .since(since)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    Allowed,
+    Refused,
+}
+
+/// EVAL script numkeys [key ...] [arg ...]
+fn eval(cx: &mut AdminCtx) -> CmdResult {
+    let source: Arc<[u8]> = cx.cx.args.bytes()?.into();
+    let sha = cx.core.scripts.keep(&source);
+    run(cx, sha, &source, Writes::Allowed)
+}
+
+/// EVAL_RO script numkeys [key ...] [arg ...]
+fn eval_ro(cx: &mut AdminCtx) -> CmdResult {
+    let source: Arc<[u8]> = cx.cx.args.bytes()?.into();
+    let sha = cx.core.scripts.keep(&source);
+    run(cx, sha, &source, Writes::Refused)
+}
+
+/// EVALSHA sha1 numkeys [key ...] [arg ...]
+fn evalsha(cx: &mut AdminCtx) -> CmdResult {
+    let (sha, source) = cached(&cx.core.scripts, cx.cx.args.bytes()?)?;
+    run(cx, sha, &source, Writes::Allowed)
+}
+
+/// EVALSHA_RO sha1 numkeys [key ...] [arg ...]
+fn evalsha_ro(cx: &mut AdminCtx) -> CmdResult {
+    let (sha, source) = cached(&cx.core.scripts, cx.cx.args.bytes()?)?;
+    run(cx, sha, &source, Writes::Refused)
+}
+
+fn cached(scripts: &Scripts, name: &[u8]) -> Result<(Sha, Arc<[u8]>), CmdError> {
+    scripts.get(name).ok_or(CmdError::Const("NOSCRIPT No matching script. Please use EVAL."))
+}
+
+fn run(cx: &mut AdminCtx, sha: Sha, source: &[u8], writes: Writes) -> CmdResult {
+    let count = parse_i64(cx.cx.args.bytes()?).ok_or(CmdError::NotInteger)?;
+    if count > cx.cx.args.left() as i64 {
+        return Err(CmdError::err("Number of keys can't be greater than number of args"));
+    }
+    let count =
+        usize::try_from(count).map_err(|_| CmdError::err("Number of keys can't be negative"))?;
+    let keys: Vec<&[u8]> = cx.cx.args.take(count)?.collect();
+    let argv: Vec<&[u8]> = cx.cx.args.remaining().collect();
+    let db = cx.session.db;
+    let mut host = Caller {
+        core: cx.core,
+        worker: cx.worker,
+        session: cx.session,
+        view: &mut cx.cx.db,
+        record: cx.cx.record,
+        writes,
+    };
+    let ran = machine::run(&mut host, sha, source, &keys, &argv, cx.cx.reply);
+    // SELECT inside a script ends with it.
+    cx.session.db = db;
+    cx.cx.record.begin_command(db);
+    cx.cx.record.nothing();
+    ran.map(|()| cx.cx.reply.done()).map_err(CmdError::Text)
+}
+
+/// Runs the commands of a script inside its unit.
+struct Caller<'c, 'v> {
+    core: &'static Core,
+    worker: &'c Worker,
+    session: &'c mut Session,
+    view: &'c mut DbView<'v>,
+    record: &'c mut Record,
+    writes: Writes,
+}
+
+impl Host for Caller<'_, '_> {
+    fn call(&mut self, words: &[Vec<u8>]) -> Vec<u8> {
+        let owned = OwnedArgs::new(words.iter().map(Vec::as_slice));
+        let mut reply = Reply::new(Protocol::Resp2);
+        if let Err(error) = self.try_call(&owned, &mut reply) {
+            reply.cut(0);
+            let _ = reply.error(&error);
+        }
+        std::mem::take(reply.buffer())
+    }
+}
+
+impl Caller<'_, '_> {
+    fn try_call(&mut self, owned: &OwnedArgs, reply: &mut Reply) -> Result<(), CmdError> {
+        let args = owned.args();
+        let row = gate::find(self.core, &args).map_err(|error| match error {
+            CmdError::Arity(_) => {
+                CmdError::err("Wrong number of args calling Redis command from script")
+            }
+            _ => CmdError::err("Unknown Redis command called from script"),
+        })?;
+        if row.spec().flags.has(Flags::NOSCRIPT) {
+            return Err(CmdError::err("This Redis command is not allowed from script"));
+        }
+        if self.writes == Writes::Refused && row.spec().flags.has(Flags::WRITE) {
+            return Err(CmdError::err("Write commands are not allowed from read-only scripts."));
+        }
+        let multi = self.session.multi.take();
+        let checked = gate::check(self.core, self.session, row, reply.protocol());
+        self.session.multi = multi;
+        checked?;
+        let (hold, env, fx) = self.view.parts();
+        let mut unit = Unit {
+            worker: self.worker,
+            hold,
+            env,
+            fx,
+            record: self.record,
+            may_block: false,
+            hash: None,
+        };
+        let db = self.session.db;
+        let _ = dispatch::run(&mut unit, Some(self.session), db, row, args, reply);
+        Ok(())
+    }
+}
+
+/// SCRIPT LOAD script
+fn load(cx: &mut AdminCtx) -> CmdResult {
+    cx.cx.args.bytes()?;
+    let source = cx.cx.args.bytes()?;
+    machine::compile(crate::script::sha1_hex(source), source).map_err(CmdError::Text)?;
+    let sha = cx.core.scripts.keep(source);
+    Ok(cx.cx.reply.bulk(&sha))
+}
+
+/// SCRIPT EXISTS sha1 [sha1 ...]
+fn exists(cx: &mut AdminCtx) -> CmdResult {
+    cx.cx.args.bytes()?;
+    cx.cx.reply.array(cx.cx.args.left());
+    for name in cx.cx.args.remaining() {
+        let _ = cx.cx.reply.flag(cx.core.scripts.get(name).is_some());
+    }
+    Ok(cx.cx.reply.done())
+}
+
+/// SCRIPT FLUSH [ASYNC | SYNC]
+fn flush(cx: &mut AdminCtx) -> CmdResult {
+    cx.cx.args.bytes()?;
+    let known = cx.cx.args.take_keyword("async") || cx.cx.args.take_keyword("sync");
+    if !cx.cx.args.is_done() {
+        let text = match known {
+            true => "wrong number of arguments for 'script|flush' command",
+            false => "SCRIPT FLUSH only support SYNC|ASYNC option",
+        };
+        return Err(CmdError::err(text));
+    }
+    cx.core.scripts.flush();
+    machine::forget();
+    Ok(cx.cx.reply.ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::house::House;
+
+    #[test]
+    fn scripts_call_commands_and_return_values() {
+        let mut house = House::new();
+        for (script, answer) in [
+            ("return 1", ":1|"),
+            ("return 'a'", "$1|a|"),
+            ("return {1, 'b', {3}, nil, 5}", "*3|:1|$1|b|*1|:3|"),
+            ("return redis.status_reply('FINE')", "+FINE|"),
+            ("return redis.error_reply('MY error')", "-MY error|"),
+            ("return redis.call('set', KEYS[1], ARGV[1])", "+OK|"),
+            ("return redis.call('get', KEYS[1])", "$1|v|"),
+            ("return redis.call('get', 'absent')", "$-1|"),
+            (
+                "return redis.pcall('nosuch').err",
+                "$44|ERR Unknown Redis command called from script|",
+            ),
+        ] {
+            let line = format!("eval \"{script}\" 1 k v");
+            assert_eq!(house.run(&line), answer, "{script}");
+        }
+        assert_eq!(house.log(), ["SELECT 0", "set k v"]);
+    }
+
+    #[test]
+    fn script_errors_say_script_and_line() {
+        let mut house = House::new();
+        let error = house.run("eval \"return redis.call('get')\" 0");
+        assert!(error.starts_with("-ERR Wrong number of args calling Redis command from script"));
+        assert!(error.contains(", on @user_script:1."), "{error}");
+        let error = house.run("eval 'return nosuch' 0");
+        assert!(error.contains("nonexistent global variable 'nosuch'"), "{error}");
+        assert!(house.run("eval 'x = 1' 0").contains("Attempt to modify a readonly table"));
+        assert!(house.run("eval 'return {' 0").contains("Error compiling script"));
+        assert!(house.run("eval 'return io' 0").contains("nonexistent global"));
+    }
+
+    #[test]
+    fn cached_scripts_run_by_their_name() {
+        let mut house = House::new();
+        let sha = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+        assert!(house.run(&format!("evalsha {sha} 0")).starts_with("-NOSCRIPT"));
+        assert_eq!(house.run("script load 'return 1'"), format!("$40|{sha}|"));
+        assert_eq!(house.run(&format!("evalsha {sha} 0")), ":1|");
+        assert_eq!(house.run(&format!("script exists {sha} abc")), "*2|:1|:0|");
+    }
+}

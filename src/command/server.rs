@@ -3,7 +3,6 @@
 use crate::base::clock;
 use crate::base::num::parse_i64;
 use crate::command::help::help;
-use crate::command::info::persistence;
 use crate::config::{REDIS_VERSION, REKEEP_VERSION};
 use crate::engine::command::Command;
 use crate::engine::context::{AdminCtx, Ctx};
@@ -54,17 +53,6 @@ pub const COMMANDS: &[Command] = &[
     ),
     Command::admin(flushall, flush("flushall")),
     Command::admin(flushdb, flush("flushdb")),
-    Command::admin(
-        lastsave,
-        Spec::new("lastsave", Group::Server, Exactly(1))
-            .loading()
-            .stale()
-            .fast()
-            .category(Cat::Admin)
-            .category(Cat::Dangerous)
-            .tip("nondeterministic_output")
-            .since("1.0.0"),
-    ),
     Command::data(
         lolwut,
         Spec::new("lolwut", Group::Server, AtLeast(1)).reads().fast().since("5.0.0"),
@@ -195,11 +183,6 @@ fn swapdb(ax: &mut AdminCtx) -> CmdResult {
     }
     ax.cx.db.fx().dirty += 1;
     Ok(ax.cx.reply.ok())
-}
-
-/// LASTSAVE
-fn lastsave(ax: &mut AdminCtx) -> CmdResult {
-    Ok(ax.cx.reply.int(persistence::last_save_secs(ax.core) as i64))
 }
 
 /// ROLE

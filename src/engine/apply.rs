@@ -9,6 +9,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::{Config, LogLevel};
 use crate::engine::core::Core;
+use crate::engine::rewriting;
+use crate::keyspace::lock::Hold;
 use crate::persist::state::policy;
 
 /// What lies above the engine, as far as settings reach it.
@@ -25,7 +27,7 @@ pub type Refusal = (&'static str, String);
 struct Step {
     /// Whether the two differ in what this step is about.
     concerns: fn(&Config, &Config) -> bool,
-    go: fn(&Core, &Config, &Config) -> Result<(), Refusal>,
+    go: fn(&'static Core, &Hold, &Config, &Config) -> Result<(), Refusal>,
 }
 
 /// Descriptors the server needs beside those of clients, as Redis counts them.
@@ -44,14 +46,19 @@ const STEPS: &[Step] = &[
 impl Core {
     /// Makes the world follow a change of settings: everything, or nothing and the reason. The
     /// caller holds `config_change` and publishes `new` when this succeeds.
-    pub fn on_config_change(&self, old: &Config, new: &Config) -> Result<(), Refusal> {
+    pub fn on_config_change(
+        &'static self,
+        hold: &Hold,
+        old: &Config,
+        new: &Config,
+    ) -> Result<(), Refusal> {
         for (index, step) in STEPS.iter().enumerate() {
             if !(step.concerns)(old, new) {
                 continue;
             }
-            if let Err(refusal) = (step.go)(self, old, new) {
+            if let Err(refusal) = (step.go)(self, hold, old, new) {
                 for done in STEPS[..index].iter().rev().filter(|done| (done.concerns)(old, new)) {
-                    if let Err((name, reason)) = (done.go)(self, new, old) {
+                    if let Err((name, reason)) = (done.go)(self, hold, new, old) {
                         tracing::warn!("Failed restoring failed CONFIG SET of {name}: {reason}");
                     }
                 }
@@ -62,7 +69,7 @@ impl Core {
     }
 }
 
-fn raise_descriptors(_: &Core, _: &Config, new: &Config) -> Result<(), Refusal> {
+fn raise_descriptors(_: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusal> {
     let wanted = u64::from(new.maxclients) + DESCRIPTORS_RESERVED;
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
     if soft >= wanted {
@@ -82,11 +89,11 @@ fn raise_descriptors(_: &Core, _: &Config, new: &Config) -> Result<(), Refusal> 
     Err(("maxclients", reason))
 }
 
-fn change_dir(_: &Core, _: &Config, new: &Config) -> Result<(), Refusal> {
+fn change_dir(_: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusal> {
     nix::unistd::chdir(&new.dir.to_path()).map_err(|error| ("dir", error.desc().to_owned()))
 }
 
-fn listen(core: &Core, old: &Config, new: &Config) -> Result<(), Refusal> {
+fn listen(core: &Core, _: &Hold, old: &Config, new: &Config) -> Result<(), Refusal> {
     let Some(world) = core.world.get() else { return Ok(()) };
     world.rebind(new).map_err(|error| {
         tracing::warn!("{error}");
@@ -97,20 +104,29 @@ fn listen(core: &Core, old: &Config, new: &Config) -> Result<(), Refusal> {
     })
 }
 
-/// `appendonly`: the place where the journal gets its file, or gives it up. The caller holds every
-/// shard.
-fn switch_journal(_: &Core, _: &Config, _: &Config) -> Result<(), Refusal> {
-    Ok(())
+/// `appendonly`: the journal gets its file, or gives it up.
+fn switch_journal(
+    core: &'static Core,
+    hold: &Hold,
+    _: &Config,
+    new: &Config,
+) -> Result<(), Refusal> {
+    if !new.appendonly {
+        rewriting::switch_off(core);
+        return Ok(());
+    }
+    rewriting::switch_on(core, hold)
+        .map_err(|_| ("appendonly", "Unable to turn on AOF. Check server logs.".to_owned()))
 }
 
-fn set_log_level(core: &Core, _: &Config, new: &Config) -> Result<(), Refusal> {
+fn set_log_level(core: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusal> {
     if let Some(world) = core.world.get() {
         world.set_log_level(new.loglevel);
     }
     Ok(())
 }
 
-fn set_rest(core: &Core, _: &Config, new: &Config) -> Result<(), Refusal> {
+fn set_rest(core: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusal> {
     core.persist.journal.set_policy(policy(new.appendfsync));
     core.persist.journal.set_stamps(new.aof_timestamp_enabled);
     core.stats.slowlog.set_threshold(new.slowlog_log_slower_than);

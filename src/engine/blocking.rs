@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::base::hash::hash_bytes;
 use crate::engine::client::Client;
 use crate::engine::command::Row;
-use crate::engine::context::{Block, TimeoutReply};
+use crate::engine::context::Block;
 use crate::engine::core::{Core, Scratch, Worker};
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::session::Session;
@@ -22,6 +22,8 @@ use crate::keyspace::shard::Ticket;
 use crate::persist::journal::LogOffset;
 use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::reply::{Protocol, Reply};
+use crate::spec::Group;
+use crate::value::Kind;
 
 /// A client that waits, with the command it will run.
 pub struct Waiter {
@@ -45,6 +47,17 @@ pub struct Waiter {
 }
 
 impl Waiter {
+    /// Whether a key that now holds a value of this kind, or none, ends the wait.
+    pub fn is_for(&self, kind: Option<Kind>) -> bool {
+        let wanted = match self.row.spec().group {
+            Group::List => Some(Kind::List),
+            Group::SortedSet => Some(Kind::Zset),
+            Group::Stream => Some(Kind::Stream),
+            _ => return true,
+        };
+        self.block.on_deletion || kind == wanted
+    }
+
     fn keys(&self) -> impl Iterator<Item = DbKey> + '_ {
         let args = self.args.args();
         self.block.keys.iter().map(move |at| DbKey { db: self.db, key: args.word(*at).into() })
@@ -161,6 +174,13 @@ pub fn waiter(
     queue.into_iter().find_map(|(place, ticket)| Some((place, *ticket, core.blocked.get(*ticket)?)))
 }
 
+/// What a key holds now, whose shard is held.
+pub fn kind_at(hold: &Hold, at: &DbKey) -> Option<Kind> {
+    let hash = hash_bytes(&at.key);
+    let db = hold.shard(shard_of(hash)).db(at.db)?;
+    Some(db.keys.get(hash, &at.key)?.kind())
+}
+
 /// Adds the shards that the waiters of a key need.
 pub fn widen(core: &Core, hold: &Hold, at: &DbKey, set: &mut ShardSet) {
     let mut skipped = 0;
@@ -234,9 +254,6 @@ pub fn time_out(waiter: &Waiter) {
 /// What a client gets whose time is up.
 pub fn timeout_reply(waiter: &Waiter) -> Vec<u8> {
     let mut reply = Reply::new(waiter.protocol);
-    let _ = match waiter.block.timeout {
-        TimeoutReply::Null => reply.null(),
-        TimeoutReply::NullArray => reply.null_array(),
-    };
+    let _ = waiter.block.timeout.give(&mut reply);
     std::mem::take(reply.buffer())
 }

@@ -50,6 +50,19 @@ pub enum TimeoutReply {
     Null,
     /// A null array.
     NullArray,
+    /// A zero (WAIT).
+    Zero,
+}
+
+impl TimeoutReply {
+    /// Gives it.
+    pub fn give(self, reply: &mut Reply) -> Replied {
+        match self {
+            TimeoutReply::Null => reply.null(),
+            TimeoutReply::NullArray => reply.null_array(),
+            TimeoutReply::Zero => reply.int(0),
+        }
+    }
 }
 
 impl Ctx<'_> {
@@ -65,10 +78,7 @@ impl Ctx<'_> {
             *self.block = Some(block);
             return self.reply.done();
         }
-        match block.timeout {
-            TimeoutReply::Null => self.reply.null(),
-            TimeoutReply::NullArray => self.reply.null_array(),
-        }
+        block.timeout.give(self.reply)
     }
 }
 

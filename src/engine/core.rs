@@ -22,6 +22,7 @@ use crate::keyspace::lock::Keyspace;
 use crate::keyspace::shard::Db;
 use crate::persist::Persistence;
 use crate::pubsub::PubSub;
+use crate::script::Scripts;
 use crate::stats::memory::Memory;
 use crate::stats::{Stats, ThreadStats};
 
@@ -75,6 +76,8 @@ pub struct Core {
     pub pubsub: PubSub,
     /// Who waits for what.
     pub blocked: Blocked,
+    /// Scripts by name.
+    pub scripts: Scripts,
     /// Clients that run MONITOR.
     pub monitors: Mutex<Vec<Arc<Client>>>,
     /// CLIENT PAUSE.
@@ -159,6 +162,7 @@ impl Core {
             clients: Clients::default(),
             pubsub: PubSub::default(),
             blocked: Blocked::default(),
+            scripts: Scripts::default(),
             monitors: Mutex::default(),
             pause: Pause::default(),
             world: OnceLock::new(),
@@ -231,6 +235,7 @@ impl Core {
             access,
             expires: !self.has_attention(Attention::LOADING),
             string_bytes_max: config.proto_max_bulk_len,
+            databases: config.databases as u32,
         }
     }
 }

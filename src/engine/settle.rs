@@ -94,6 +94,11 @@ fn serve(worker: &Worker, env: &Env, ready: VecDeque<DbKey>, hold: &mut Hold) ->
         let mut skipped = 0;
         while let Some((place, ticket, waiter)) = blocking::waiter(worker.core, hold, &at, skipped)
         {
+            if !waiter.is_for(blocking::kind_at(hold, &at)) {
+                // It waits for another type of value; the next may not.
+                skipped = place + 1;
+                continue;
+            }
             if !hold.covers(&waiter.set) {
                 left.push(at.clone());
                 break;
@@ -105,7 +110,7 @@ fn serve(worker: &Worker, env: &Env, ready: VecDeque<DbKey>, hold: &mut Hold) ->
             }
             let mut scratch = Scratch::default();
             let Some(reply) = blocking::try_serve(worker, env, &waiter, hold, &mut scratch) else {
-                // It waits for another type of value; the next may not.
+                // What it waits for is not all there yet; the next may wait for less.
                 skipped = place + 1;
                 continue;
             };

@@ -37,6 +37,8 @@ pub struct Env {
     pub expires: bool,
     /// `proto-max-bulk-len`, which bounds strings.
     pub string_bytes_max: u64,
+    /// `databases`
+    pub databases: u32,
 }
 
 impl Default for Env {
@@ -48,6 +50,7 @@ impl Default for Env {
             access: Access::Lru,
             expires: true,
             string_bytes_max: 512 << 20,
+            databases: 16,
         }
     }
 }

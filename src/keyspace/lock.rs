@@ -204,8 +204,9 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
-    fn drop(&mut self) {
+impl Hold {
+    /// Lets go of every lock before the end of the command.
+    pub fn release(&mut self) {
         let unlock = |shard: usize| {
             // SAFETY: the guard was forgotten in `lock` or `lock_one`, so this thread holds it.
             unsafe { self.keyspace.slots[shard].lock.raw().unlock() }
@@ -215,6 +216,14 @@ impl Drop for Hold {
         } else {
             self.held.iter().for_each(unlock);
         }
+        self.one = usize::MAX;
+        self.held = ShardSet::default();
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 

@@ -38,6 +38,13 @@ impl<'v, 'a, 'k, T: Variant> Open<'v, 'a, 'k, T> {
         Open { view, key, place, value, changed: false }
     }
 
+    /// Tells watchers, waiters and listeners of an event that counts as no change, beside the one
+    /// that is committed after it.
+    pub fn announce(&mut self, event: Event) {
+        self.view.touched(self.place, self.key);
+        self.view.note(event, self.key);
+    }
+
     /// Counts `changes`, touches watchers, notes the event, serves who waits, removes the empty.
     /// Nothing happens when `changes` is 0, except that an empty value goes.
     pub fn commit(mut self, event: Event, changes: usize) {

@@ -83,6 +83,11 @@ impl<'a> DbView<'a> {
         self.fx
     }
 
+    /// Locks, environment and account, for commands that run inside this one.
+    pub fn parts(&mut self) -> (&mut Hold, &'a Env, &mut Effects) {
+        (self.hold, self.env, self.fx)
+    }
+
     /// The locks.
     pub fn hold(&mut self) -> &mut Hold {
         self.hold
@@ -154,9 +159,10 @@ impl<'a> DbView<'a> {
         }
     }
 
-    fn new_access(&self) -> u32 {
+    /// The access bits of a key that comes into being.
+    pub fn new_access(&self) -> u32 {
         match self.env.access {
-            Access::Lfu { .. } => (minutes(self.env.now) & 0xffff) << 8 | LFU_INITIAL,
+            Access::Lfu { .. } => lfu_access(self.env.now, LFU_INITIAL),
             _ => self.env.now.secs() as u32,
         }
     }
@@ -179,6 +185,18 @@ impl<'a> DbView<'a> {
                 None
             }
         }
+    }
+
+    /// The entry of a key that a command asks about without using its value (EXISTS, TYPE, TTL):
+    /// counts a hit or a miss, and does not mark the access.
+    pub fn glance_entry(&mut self, key: &[u8]) -> Option<&Entry> {
+        if self.live(key).is_some() {
+            self.fx.hits += 1;
+        } else {
+            self.fx.misses += 1;
+            self.note(Event::KEY_MISS, key);
+        }
+        self.entry_raw(key).map(|entry| &*entry)
     }
 
     /// The entry of a key without counting or marking anything.
@@ -230,9 +248,9 @@ impl<'a> DbView<'a> {
             .collect()
     }
 
-    /// Whether the key exists. Counts as a read.
+    /// Whether the key exists. Counts as a read, but does not mark the access.
     pub fn exists(&mut self, key: &[u8]) -> bool {
-        self.read_entry(key).is_some()
+        self.glance_entry(key).is_some()
     }
 
     /// Whether the key exists. Counts as nothing.
@@ -354,8 +372,8 @@ impl<'a> DbView<'a> {
         self.note(Event::NEW, key);
     }
 
-    /// Adds an entry that a file or another server gave; one of the same key is replaced.
-    pub fn insert_loaded(&mut self, entry: Entry) {
+    /// Adds an entry that a file or another server gave; says whether it replaced one.
+    pub fn insert_loaded(&mut self, entry: Entry) -> bool {
         let place = self.place(entry.key());
         let db = self.table(place);
         let after = usize::from(entry.has_deadline());
@@ -365,10 +383,18 @@ impl<'a> DbView<'a> {
         if self.db == 0 {
             self.hold.publish_hint(place.shard);
         }
+        old.is_some()
     }
 
-    /// Moves an entry here as one change: RENAME, MOVE, COPY, RESTORE.
+    /// Moves an entry here as one change: COPY, RESTORE.
     pub fn insert_moved(&mut self, entry: Entry, event: Event) {
+        let key = entry.key().to_vec();
+        self.insert_unnoted(entry);
+        self.note(event, &key);
+    }
+
+    /// The same where the caller notes the events (RENAME, MOVE).
+    pub fn insert_unnoted(&mut self, entry: Entry) {
         let key = entry.key().to_vec();
         let place = self.place(&key);
         if let Some(old) = self.remove_entry(place, &key) {
@@ -383,7 +409,6 @@ impl<'a> DbView<'a> {
         self.note(Event::NEW, &key);
         self.fx.dirty += 1;
         self.touched(place, &key);
-        self.note(event, &key);
     }
 
     /// Takes the entry of a key out, as one change with its event; the caller keeps it.
@@ -394,6 +419,16 @@ impl<'a> DbView<'a> {
         self.fx.dirty += 1;
         self.hold.shard_mut(place.shard).touch(self.db, key);
         self.note(event, key);
+        Some(entry)
+    }
+
+    /// Takes the entry of a key out without an event and without counting a change: for commands
+    /// that say more about it than its deletion (RENAME, MOVE). Watchers learn of it.
+    pub fn extract(&mut self, key: &[u8]) -> Option<Entry> {
+        self.live(key)?;
+        let place = self.place(key);
+        let entry = self.remove_entry(place, key)?;
+        self.hold.shard_mut(place.shard).touch(self.db, key);
         Some(entry)
     }
 
@@ -610,6 +645,11 @@ fn minutes(now: UnixMs) -> u32 {
     (now.0 / 60_000) as u32
 }
 
+/// The access bits of a key whose LFU counter is known.
+pub fn lfu_access(now: UnixMs, counter: u32) -> u32 {
+    (minutes(now) & 0xffff) << 8 | counter
+}
+
 /// The LFU counter of access bits, decayed by the minutes that have passed.
 pub fn lfu_counter(access: u32, now: UnixMs, decay_minutes: u32) -> u32 {
     let (since, counter) = (access >> 8 & 0xffff, access & 0xff);
@@ -624,7 +664,7 @@ fn lfu_raised(access: u32, now: UnixMs, log_factor: u32, decay_minutes: u32) -> 
     let counter = lfu_counter(access, now, decay_minutes);
     let above = f64::from(counter.saturating_sub(LFU_INITIAL));
     let raise = counter < 255 && rng::unit() < 1.0 / (above * f64::from(log_factor) + 1.0);
-    (minutes(now) & 0xffff) << 8 | (counter + u32::from(raise))
+    lfu_access(now, counter + u32::from(raise))
 }
 
 /// The table of a database in a shard, for code that walks everything (snapshots, DEBUG).

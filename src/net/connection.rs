@@ -285,7 +285,9 @@ impl<S: Socket> Connection<S> {
             journal.flush_to(upto);
         }
         let needed = journal.needed();
-        poll_fn(|context| journal.poll_durable(upto, Durable::Written, context)).await;
+        if journal.written() < upto {
+            poll_fn(|context| journal.poll_durable(upto, Durable::Written, context)).await;
+        }
         if needed == Durable::Synced {
             poll_fn(|context| journal.poll_durable(upto, Durable::Synced, context)).await;
         }

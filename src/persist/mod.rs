@@ -1,10 +1,12 @@
 //! What outlives the process: the journal, snapshots, the append-only file.
 
 pub mod aof;
+pub mod child;
 pub mod journal;
 pub mod rdb;
 pub mod savepoint;
 pub mod sink;
+pub mod snapshot;
 pub mod state;
 
 pub use state::Persistence;

@@ -114,6 +114,11 @@ impl RewriteLimit {
         Attempt::Allowed
     }
 
+    /// Rewrites that failed in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// Notes that a rewrite failed.
     pub fn failed(&mut self) {
         self.failures = self.failures.saturating_add(1);

@@ -1,10 +1,17 @@
 //! What persistence knows of itself: last saves, the child at work, the state of the files.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
+
+use crate::base::clock::{Steady, UnixMs};
 use crate::base::fs::Disk;
 use crate::config::{AppendFsync, Config};
-use crate::persist::journal::{Journal, SyncPolicy};
+use crate::persist::aof::manifest::Manifest;
+use crate::persist::journal::{Journal, LogOffset, SyncPolicy};
+use crate::persist::savepoint::{LastSave, RewriteLimit};
 
 /// Everything that has to do with files.
 pub struct Persistence {
@@ -12,7 +19,144 @@ pub struct Persistence {
     pub journal: Journal,
     /// The disk.
     pub disk: Disk,
+    /// Past saves and rewrites.
+    pub book: Mutex<Book>,
+    /// The append-only file.
+    pub aof: Mutex<Aof>,
+    /// The child at work.
+    pub child: Mutex<Option<Child>>,
+    /// How far the child is.
+    pub progress: Progress,
+    /// How far loading is.
+    pub loading: Loading,
+    /// Function libraries' sources, as files gave them and get them back.
+    pub functions: Mutex<Vec<Arc<[u8]>>>,
     child_running: AtomicBool,
+}
+
+/// Past saves and rewrites, as INFO tells them.
+#[derive(Clone, Debug)]
+pub struct Book {
+    /// When the last successful snapshot ended.
+    pub saved_at: UnixMs,
+    /// When the last attempt at a background snapshot began.
+    pub tried_at: UnixMs,
+    /// How it ended.
+    pub last_save: LastSave,
+    /// The count of all changes when the last successful snapshot was begun.
+    pub saved_dirty: u64,
+    /// Successful snapshots since the start.
+    pub saves: u64,
+    /// Seconds the last background snapshot took; -1 before the first.
+    pub save_secs: i64,
+    /// Bytes copied on write during the last snapshot and the last rewrite.
+    pub save_cow: u64,
+    /// See `save_cow`.
+    pub rewrite_cow: u64,
+    /// BGSAVE SCHEDULE waits for a rewrite to end.
+    pub save_scheduled: bool,
+    /// BGREWRITEAOF waits for a snapshot to end.
+    pub rewrite_scheduled: bool,
+    /// Whether the last rewrite succeeded.
+    pub rewrite_ok: bool,
+    /// Seconds it took; -1 before the first.
+    pub rewrite_secs: i64,
+    /// Successful rewrites since the start.
+    pub rewrites: u64,
+    /// Spaces out automatic rewrites that fail.
+    pub rewrite_limit: RewriteLimit,
+    /// Microseconds the last fork took.
+    pub fork_usec: u64,
+    /// Forks since the start.
+    pub forks: u64,
+    /// Keys that the last load at the start skipped because their deadline had passed, and keys
+    /// it loaded.
+    pub loaded_keys: (u64, u64),
+}
+
+/// Whether and where records are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AofState {
+    /// `appendonly no`.
+    #[default]
+    Off,
+    /// Records are collected in a temporary increment while the first base is written.
+    Starting,
+    /// Records go to the last increment of the manifest.
+    On,
+}
+
+/// The append-only file.
+#[derive(Default)]
+pub struct Aof {
+    /// Whether and where records are written.
+    pub state: AofState,
+    /// The files.
+    pub manifest: Manifest,
+    /// Bytes of all files after the last rewrite or at the start.
+    pub size_at_rewrite: u64,
+    /// Bytes of base and increments but the one that is written to.
+    pub size_before_increment: u64,
+    /// Where the journal went on in the present increment.
+    pub cut: LogOffset,
+}
+
+/// What a child does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// It writes a snapshot.
+    Save,
+    /// It writes a base for the append-only file.
+    Rewrite,
+}
+
+/// A forked child.
+#[derive(Clone, Debug)]
+pub struct Child {
+    /// Its process.
+    pub pid: i32,
+    /// What it does.
+    pub work: Work,
+    /// When it was forked.
+    pub started: Steady,
+    /// The same on the wall clock.
+    pub started_at: UnixMs,
+    /// All changes counted when it was forked.
+    pub dirty: u64,
+    /// The file it writes.
+    pub temp: PathBuf,
+    /// Set when it was told to end.
+    pub killed: bool,
+}
+
+/// How far a child is.
+#[derive(Default)]
+pub struct Progress {
+    /// Keys written.
+    pub keys: AtomicU64,
+    /// Keys there are.
+    pub keys_total: AtomicU64,
+    /// Bytes copied on write so far.
+    pub cow: AtomicU64,
+    /// The most seen.
+    pub cow_peak: AtomicU64,
+}
+
+/// How far loading is.
+#[derive(Default)]
+pub struct Loading {
+    /// Whether it is under way.
+    pub active: AtomicBool,
+    /// When it began, seconds since the epoch.
+    pub since: AtomicI64,
+    /// Bytes of all files.
+    pub total: AtomicU64,
+    /// Bytes read.
+    pub done: AtomicU64,
+    /// Keys inserted.
+    pub keys: AtomicU64,
+    /// Bytes of memory in use when it began.
+    pub memory: AtomicU64,
 }
 
 impl Persistence {
@@ -21,12 +165,68 @@ impl Persistence {
         let journal = Journal::default();
         journal.set_policy(policy(config.appendfsync));
         journal.set_stamps(config.aof_timestamp_enabled);
-        Persistence { journal, disk: Disk::real(), child_running: AtomicBool::new(false) }
+        Persistence {
+            journal,
+            disk: Disk::real(),
+            book: Mutex::new(Book {
+                saved_at: UnixMs::now(),
+                tried_at: UnixMs(0),
+                last_save: LastSave::Ok,
+                saved_dirty: 0,
+                saves: 0,
+                save_secs: -1,
+                save_cow: 0,
+                rewrite_cow: 0,
+                save_scheduled: false,
+                rewrite_scheduled: false,
+                rewrite_ok: true,
+                rewrite_secs: -1,
+                rewrites: 0,
+                rewrite_limit: RewriteLimit::default(),
+                fork_usec: 0,
+                forks: 0,
+                loaded_keys: (0, 0),
+            }),
+            aof: Mutex::default(),
+            child: Mutex::new(None),
+            progress: Progress::default(),
+            loading: Loading::default(),
+            functions: Mutex::default(),
+            child_running: AtomicBool::new(false),
+        }
     }
 
     /// Whether a forked child is at work.
     pub fn is_child_running(&self) -> bool {
         self.child_running.load(Ordering::Relaxed)
+    }
+
+    /// What the child at work does.
+    pub fn child_work(&self) -> Option<Work> {
+        self.child.lock().as_ref().map(|child| child.work.clone())
+    }
+
+    /// Notes a child that was just forked, or that there is none any more.
+    pub fn set_child(&self, child: Option<Child>) {
+        let mut slot = self.child.lock();
+        self.child_running.store(child.is_some(), Ordering::Relaxed);
+        *slot = child;
+    }
+
+    /// Tells the child of that work to end; says whether there was one.
+    pub fn kill_child(&self, work: &Work) -> bool {
+        let mut slot = self.child.lock();
+        let Some(child) = slot.as_mut().filter(|child| child.work == *work) else { return false };
+        child.killed = true;
+        let pid = nix::unistd::Pid::from_raw(child.pid);
+        // A child that has just ended is no error.
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        true
+    }
+
+    /// Bytes of the append-only file: its base and all increments.
+    pub fn aof_size(&self) -> u64 {
+        self.aof.lock().size_before_increment + self.journal.size()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The arguments of one request: spans of the bytes they were read into, and a typed cursor.
 
+use std::ops::RangeInclusive;
+
 use crate::base::num;
 use crate::resp::error::CmdError;
 
@@ -89,6 +91,28 @@ impl<'a> Args<'a> {
     /// Takes the next word as an integer.
     pub fn i64(&mut self) -> Result<i64, CmdError> {
         num::parse_i64(self.bytes()?).ok_or(CmdError::NotInteger)
+    }
+
+    /// Takes the next word as an integer of a range; `error` is told of every other word.
+    pub fn i64_in(
+        &mut self,
+        range: RangeInclusive<i64>,
+        error: &'static str,
+    ) -> Result<i64, CmdError> {
+        let number = num::parse_i64(self.bytes()?).filter(|number| range.contains(number));
+        number.ok_or(CmdError::Const(error))
+    }
+
+    /// Takes the next word as an integer that has a negative counterpart, as counts and ranks must
+    /// whose sign means something.
+    pub fn signed_count(&mut self) -> Result<i64, CmdError> {
+        match self.i64()? {
+            i64::MIN => Err(CmdError::Const(
+                "ERR value is out of range, \
+                 value must between -9223372036854775807 and 9223372036854775807",
+            )),
+            count => Ok(count),
+        }
     }
 
     /// Takes the next word as a float.

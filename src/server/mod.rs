@@ -1,5 +1,7 @@
-//! The process: startup, cron, shutdown, logging.
+//! The process: startup, cron, signals, logging.
 
+pub mod cron;
 pub mod logging;
+pub mod signals;
 pub mod startup;
 pub mod world;

@@ -1,47 +1,164 @@
 //! From settings to a server that accepts clients.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 
 use crate::cli::Startup;
 use crate::command;
+use crate::config::{Config, REDIS_VERSION, REKEEP_VERSION};
 use crate::engine::core::{Core, Garbage};
+use crate::engine::{loading, rewriting};
 use crate::net::listener::Listeners;
 use crate::net::threads::Threads;
-use crate::server::logging;
+use crate::persist::child;
 use crate::server::world::Process;
+use crate::server::{cron, logging, signals};
+
+/// Descriptors the process needs beside those of its clients.
+const DESCRIPTORS_RESERVED: u64 = 64;
+
+/// Why the server did not start; told in the log and on standard error.
+type Failure = String;
 
 /// Serves until the process is asked to end; gives the exit code.
 pub fn serve(startup: Startup) -> i32 {
     let Startup { config, config_file, .. } = startup;
-    if let Err(error) = logging::init(&config) {
-        eprintln!("Can't open the log file: {error}");
-        return 1;
+    match start(config, config_file) {
+        Ok(core) => wait(core),
+        Err(failure) => {
+            tracing::error!("{failure}");
+            1
+        }
+    }
+}
+
+fn start(
+    mut config: Config,
+    config_file: Option<std::path::PathBuf>,
+) -> Result<&'static Core, Failure> {
+    child::install_panic_hook();
+    let dir = config.dir.to_path();
+    let dir = std::path::absolute(&dir).unwrap_or(dir);
+    std::env::set_current_dir(&dir)
+        .map_err(|error| format!("Can't chdir to '{}': {error}", dir.display()))?;
+    config.dir = dir.to_string_lossy().as_ref().into();
+    logging::init(&config).map_err(|error| format!("Can't open the log file: {error}"))?;
+    greet(&config, config_file.is_some());
+    raise_descriptor_limit(&mut config);
+    let mut table = command::table();
+    for (old, new) in &config.renamed_commands {
+        table.rename(&old.lossy(), &new.lossy())?;
     }
     let (garbage, receiver) = channel();
-    let core = Core::new(config, config_file, command::table(), garbage);
-    let _ = std::thread::Builder::new()
-        .name("lazyfree".to_owned())
-        .spawn(move || free_garbage(core, &receiver));
+    let core = Core::new(config, config_file, table, garbage);
+    spawn("lazyfree", move || free_garbage(core, &receiver))?;
     let config = core.config();
-    let threads = match Threads::start(core, config.io_threads) {
-        Ok(threads) => threads,
-        Err(error) => {
-            tracing::error!("Can't start the threads that serve clients: {error}");
-            return 1;
-        }
+    let threads = Threads::start(core, config.io_threads)
+        .map_err(|error| format!("Can't start the threads that serve clients: {error}"))?;
+    let listeners =
+        Listeners::start(core, Arc::clone(&threads), &config).map_err(|error| error.to_string())?;
+    let world = Process { listeners: Arc::new(listeners) };
+    core.world.set(Box::new(world)).map_err(|_| "there is one start".to_owned())?;
+    write_pidfile(&config);
+    tracing::info!("Server initialized");
+    signals::listen(core).map_err(|error| format!("Can't listen to signals: {error}"))?;
+    loading::load_at_start(core).map_err(|error| {
+        tracing::error!("{error}");
+        "Fatal error loading the DB, check server logs. Exiting.".to_owned()
+    })?;
+    if config.appendonly {
+        let hold = core.keyspace.lock_all();
+        rewriting::open(core, &hold)
+            .map_err(|error| format!("Can't open the append-only file: {error}"))?;
+    }
+    let syncing = move || {
+        let paused =
+            || core.config.load().no_appendfsync_on_rewrite && core.persist.is_child_running();
+        core.persist.journal.run_syncs(&core.shutdown.stop, paused);
     };
-    let listeners = match Listeners::start(core, Arc::clone(&threads), &config) {
-        Ok(listeners) => listeners,
-        Err(error) => {
-            tracing::error!("{error}");
-            return 1;
+    spawn("sync", syncing)?;
+    spawn("cron", move || cron::run(core))?;
+    if config.port != 0 {
+        tracing::info!("Ready to accept connections tcp");
+    }
+    if !config.unixsocket.is_empty() {
+        tracing::info!("Ready to accept connections unix");
+    }
+    tell_supervisor(&config);
+    Ok(core)
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.map(drop).map_err(|error| format!("Can't start the thread '{name}': {error}"))
+}
+
+fn greet(config: &Config, has_file: bool) {
+    tracing::info!("oO0OoO0OoO0Oo Rekeep is starting oO0OoO0OoO0Oo");
+    tracing::info!(
+        "Rekeep version={REKEEP_VERSION}, compatible with Redis {REDIS_VERSION}, bits={}, pid={}, \
+         just started",
+        usize::BITS,
+        std::process::id()
+    );
+    if !has_file {
+        tracing::info!(
+            "No config file: the settings are the defaults and those of the command line"
+        );
+    }
+    if config.always_show_logo {
+        let greeting = logging::greeting(config, REDIS_VERSION, REKEEP_VERSION);
+        if let Err(error) = logging::write_raw(config, &greeting) {
+            tracing::warn!("Can't write the greeting: {error}");
         }
-    };
-    let listeners = Arc::new(listeners);
-    // Nobody has set it before: there is one start.
-    let _ = core.world.set(Box::new(Process { listeners }));
-    tracing::info!("Ready to accept connections tcp");
+    }
+}
+
+/// `maxclients` needs as many descriptors; where the system gives fewer, it is lowered.
+fn raise_descriptor_limit(config: &mut Config) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let wanted = u64::from(config.maxclients) + DESCRIPTORS_RESERVED;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    if soft >= wanted {
+        return;
+    }
+    let raised = [wanted, hard.min(wanted)]
+        .into_iter()
+        .find(|limit| setrlimit(Resource::RLIMIT_NOFILE, *limit, hard.max(*limit)).is_ok());
+    let have = raised.unwrap_or(soft);
+    if have < wanted {
+        let clients = have.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+        config.maxclients = u32::try_from(clients).unwrap_or(u32::MAX);
+        tracing::warn!("The system allows {have} descriptors: maxclients is lowered to {clients}");
+    }
+}
+
+fn write_pidfile(config: &Config) {
+    if config.pidfile.is_empty() {
+        return;
+    }
+    let text = format!("{}\n", std::process::id());
+    if let Err(error) = std::fs::write(config.pidfile.to_path(), text) {
+        tracing::warn!("Can't write the pid file {}: {error}", config.pidfile.lossy());
+    }
+}
+
+fn tell_supervisor(config: &Config) {
+    use crate::config::Supervised;
+    if matches!(config.supervised, Supervised::Systemd | Supervised::Auto) {
+        let states = [
+            sd_notify::NotifyState::Status("Ready to accept connections"),
+            sd_notify::NotifyState::Ready,
+        ];
+        if let Err(error) = sd_notify::notify(&states) {
+            tracing::warn!("systemd was not told: {error}");
+        }
+    }
+}
+
+/// The main thread's part: wait for the end.
+fn wait(core: &'static Core) -> i32 {
     let mut asked = core.shutdown.asked.lock();
     loop {
         if let Some(code) = *asked {
@@ -52,7 +169,6 @@ pub fn serve(startup: Startup) -> i32 {
 }
 
 fn free_garbage(core: &Core, garbage: &Receiver<Garbage>) {
-    use std::sync::atomic::Ordering;
     while let Ok(garbage) = garbage.recv() {
         let objects = match &garbage {
             Garbage::Entry(_) => 1,

@@ -1,62 +1,115 @@
-//! INFO persistence, and LASTSAVE. What persistence does not tell yet is a constant, marked so.
+//! INFO persistence.
 
+use std::sync::atomic::Ordering;
+
+use crate::base::clock::UnixMs;
 use crate::command::info::Fields;
-use crate::engine::core::{Attention, Core};
+use crate::engine::core::Core;
+use crate::engine::saving;
+use crate::persist::savepoint::LastSave;
+use crate::persist::state::{AofState, Book, Child, Work};
 
 /// Writes the section.
 pub fn persistence(core: &Core, out: &mut Fields) {
-    let loading = core.has_attention(Attention::LOADING);
-    let journal = &core.persist.journal;
-    let config = core.config.load();
+    let persist = &core.persist;
+    let book = persist.book.lock().clone();
+    let child = persist.child.lock().clone();
+    let state = persist.aof.lock().state;
+    let loading = persist.loading.active.load(Ordering::Relaxed);
     out.put("loading", u8::from(loading));
     out.put("async_loading", 0);
-    out.put("current_cow_peak", 0); // CONSTANT
-    out.put("current_cow_size", 0); // CONSTANT
-    out.put("current_cow_size_age", 0); // CONSTANT
-    out.put("current_fork_perc", "0.00"); // CONSTANT
-    out.put("current_save_keys_processed", 0); // CONSTANT
-    out.put("current_save_keys_total", 0); // CONSTANT
-    // CONSTANT: changes since the last save, not since the start.
-    out.put("rdb_changes_since_last_save", core.stats.sum(|stats| &stats.dirty));
-    out.put("rdb_bgsave_in_progress", u8::from(core.persist.is_child_running())); // CONSTANT
-    out.put("rdb_last_save_time", last_save_secs(core));
-    out.put("rdb_last_bgsave_status", "ok"); // CONSTANT
-    out.put("rdb_last_bgsave_time_sec", -1); // CONSTANT
-    out.put("rdb_current_bgsave_time_sec", -1); // CONSTANT
-    out.put("rdb_saves", 0); // CONSTANT
-    out.put("rdb_last_cow_size", 0); // CONSTANT
-    out.put("rdb_last_load_keys_expired", 0); // CONSTANT
-    out.put("rdb_last_load_keys_loaded", 0); // CONSTANT
-    out.put("aof_enabled", u8::from(config.appendonly));
-    out.put("aof_rewrite_in_progress", 0); // CONSTANT
-    out.put("aof_rewrite_scheduled", 0); // CONSTANT
-    out.put("aof_last_rewrite_time_sec", -1); // CONSTANT
-    out.put("aof_current_rewrite_time_sec", -1); // CONSTANT
-    out.put("aof_last_bgrewrite_status", "ok"); // CONSTANT
-    out.put("aof_rewrites", 0); // CONSTANT
-    out.put("aof_rewrites_consecutive_failures", 0); // CONSTANT
-    out.put("aof_last_write_status", if journal.is_failing() { "err" } else { "ok" });
-    out.put("aof_last_cow_size", 0); // CONSTANT
+    child_progress(core, child.as_ref(), out);
+    snapshots(core, &book, child.as_ref(), out);
+    rewrites(core, &book, child.as_ref(), state, out);
     out.put("module_fork_in_progress", 0);
     out.put("module_fork_last_cow_size", 0);
-    if config.appendonly {
-        append_only_file(core, out);
+    if state != AofState::Off {
+        append_only_file(core, &book, out);
+    }
+    if loading {
+        loading_progress(core, out);
     }
 }
 
+fn child_progress(core: &Core, child: Option<&Child>, out: &mut Fields) {
+    let progress = &core.persist.progress;
+    let read = |counter: &std::sync::atomic::AtomicU64| match child {
+        Some(_) => counter.load(Ordering::Relaxed),
+        None => 0,
+    };
+    let (keys, total) = (read(&progress.keys), read(&progress.keys_total));
+    out.put("current_cow_peak", read(&progress.cow_peak));
+    out.put("current_cow_size", read(&progress.cow));
+    let age = child.map_or(0, |child| child.started.elapsed().as_secs());
+    out.put("current_cow_size_age", if read(&progress.cow) > 0 { age } else { 0 });
+    let share = if total == 0 { 0.0 } else { keys as f64 / total as f64 * 100.0 };
+    out.put("current_fork_perc", format_args!("{share:.2}"));
+    out.put("current_save_keys_processed", keys);
+    out.put("current_save_keys_total", total);
+}
+
+/// Seconds a child of that kind has been at work; -1 without one.
+fn running_secs(child: Option<&Child>, work: &Work) -> i64 {
+    let child = child.filter(|child| child.work == *work);
+    child.map_or(-1, |child| child.started.elapsed().as_secs().cast_signed())
+}
+
+fn snapshots(core: &Core, book: &Book, child: Option<&Child>, out: &mut Fields) {
+    let running = running_secs(child, &Work::Save);
+    out.put("rdb_changes_since_last_save", saving::changes(core));
+    out.put("rdb_bgsave_in_progress", u8::from(running >= 0));
+    out.put("rdb_last_save_time", book.saved_at.secs());
+    let status = if book.last_save == LastSave::Ok { "ok" } else { "err" };
+    out.put("rdb_last_bgsave_status", status);
+    out.put("rdb_last_bgsave_time_sec", book.save_secs);
+    out.put("rdb_current_bgsave_time_sec", running);
+    out.put("rdb_saves", book.saves);
+    out.put("rdb_last_cow_size", book.save_cow);
+    out.put("rdb_last_load_keys_expired", book.loaded_keys.0);
+    out.put("rdb_last_load_keys_loaded", book.loaded_keys.1);
+}
+
+fn rewrites(core: &Core, book: &Book, child: Option<&Child>, state: AofState, out: &mut Fields) {
+    let running = running_secs(child, &Work::Rewrite);
+    out.put("aof_enabled", u8::from(state != AofState::Off));
+    out.put("aof_rewrite_in_progress", u8::from(running >= 0));
+    out.put("aof_rewrite_scheduled", u8::from(book.rewrite_scheduled));
+    out.put("aof_last_rewrite_time_sec", book.rewrite_secs);
+    out.put("aof_current_rewrite_time_sec", running);
+    out.put("aof_last_bgrewrite_status", if book.rewrite_ok { "ok" } else { "err" });
+    out.put("aof_rewrites", book.rewrites);
+    out.put("aof_rewrites_consecutive_failures", book.rewrite_limit.failures());
+    let failing = core.persist.journal.is_failing();
+    out.put("aof_last_write_status", if failing { "err" } else { "ok" });
+    out.put("aof_last_cow_size", book.rewrite_cow);
+}
+
 /// Fields that are shown only with an append-only file.
-fn append_only_file(core: &Core, out: &mut Fields) {
+fn append_only_file(core: &Core, book: &Book, out: &mut Fields) {
     let journal = &core.persist.journal;
-    let unwritten = journal.appended().0 - journal.written().0.min(journal.appended().0);
-    out.put("aof_current_size", journal.size()); // CONSTANT: the base is not counted
-    out.put("aof_base_size", 0); // CONSTANT
-    out.put("aof_pending_rewrite", 0); // CONSTANT
-    out.put("aof_buffer_length", unwritten);
+    let (appended, written) = (journal.appended().0, journal.written().0);
+    out.put("aof_current_size", core.persist.aof_size());
+    out.put("aof_base_size", core.persist.aof.lock().size_at_rewrite);
+    out.put("aof_pending_rewrite", u8::from(book.rewrite_scheduled));
+    out.put("aof_buffer_length", appended.saturating_sub(written));
     out.put("aof_pending_bio_fsync", u8::from(journal.synced() < journal.written()));
     out.put("aof_delayed_fsync", 0);
 }
 
-/// When the last snapshot was saved, in seconds since the epoch; the start of the process if none.
-pub fn last_save_secs(core: &Core) -> u64 {
-    core.started.secs() // CONSTANT
+/// Fields that are shown only while files are loaded.
+fn loading_progress(core: &Core, out: &mut Fields) {
+    let loading = &core.persist.loading;
+    let since = loading.since.load(Ordering::Relaxed);
+    let (total, done) =
+        (loading.total.load(Ordering::Relaxed), loading.done.load(Ordering::Relaxed));
+    let share = done as f64 / total.max(1) as f64;
+    let elapsed = UnixMs::now().secs().saturating_sub(since.max(0).unsigned_abs()).max(1);
+    let speed = done as f64 / elapsed as f64;
+    let left = if speed > 0.0 { (total.saturating_sub(done)) as f64 / speed } else { 1.0 };
+    out.put("loading_start_time", since);
+    out.put("loading_total_bytes", total);
+    out.put("loading_rdb_used_mem", loading.memory.load(Ordering::Relaxed));
+    out.put("loading_loaded_bytes", done);
+    out.put("loading_loaded_perc", format_args!("{:.2}", share * 100.0));
+    out.put("loading_eta_seconds", left as u64);
 }

@@ -1,0 +1,142 @@
+//! Saving and ending: SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE, SHUTDOWN.
+
+use crate::config::ShutdownOn;
+use crate::engine::command::Command;
+use crate::engine::context::AdminCtx;
+use crate::engine::saving::Begun;
+use crate::engine::{rewriting, saving, stopping};
+use crate::resp::error::CmdError;
+use crate::resp::reply::CmdResult;
+use crate::spec::Arity::{AtLeast, Exactly};
+use crate::spec::Spec;
+use crate::spec::category::{Cat, Group};
+
+/// The rows.
+pub const COMMANDS: &[Command] = &[
+    Command::admin(
+        save,
+        Spec::new("save", Group::Server, Exactly(1))
+            .admin()
+            .noscript()
+            .no_async_loading()
+            .no_multi()
+            .all_shards()
+            .since("1.0.0"),
+    ),
+    Command::admin(
+        bgsave,
+        Spec::new("bgsave", Group::Server, AtLeast(1))
+            .admin()
+            .noscript()
+            .no_async_loading()
+            .all_shards()
+            .since("1.0.0"),
+    ),
+    Command::admin(
+        bgrewriteaof,
+        Spec::new("bgrewriteaof", Group::Server, Exactly(1))
+            .admin()
+            .noscript()
+            .no_async_loading()
+            .all_shards()
+            .since("1.0.0"),
+    ),
+    Command::admin(
+        lastsave,
+        Spec::new("lastsave", Group::Server, Exactly(1))
+            .fast()
+            .loading()
+            .stale()
+            .category(Cat::Admin)
+            .category(Cat::Dangerous)
+            .tip("nondeterministic_output")
+            .since("1.0.0"),
+    ),
+    Command::admin(
+        shutdown,
+        Spec::new("shutdown", Group::Server, AtLeast(1))
+            .admin()
+            .noscript()
+            .loading()
+            .stale()
+            .no_multi()
+            .allow_busy()
+            .all_shards()
+            .since("1.0.0"),
+    ),
+];
+
+/// SAVE
+fn save(cx: &mut AdminCtx) -> CmdResult {
+    saving::save(cx.core, cx.cx.db.hold())?;
+    Ok(cx.cx.reply.ok())
+}
+
+/// BGSAVE [SCHEDULE]
+fn bgsave(cx: &mut AdminCtx) -> CmdResult {
+    let args = &mut cx.cx.args;
+    let schedule = args.take_keyword("schedule");
+    if !args.is_done() {
+        return Err(CmdError::Syntax);
+    }
+    if !cx.cx.may_block && cx.core.persist.child_work().is_none() {
+        cx.core.persist.book.lock().save_scheduled = true;
+        return Ok(cx.cx.reply.simple("Background saving scheduled"));
+    }
+    let schedule = schedule || !cx.cx.may_block;
+    Ok(match saving::bgsave(cx.core, cx.cx.db.hold(), schedule)? {
+        Begun::Started => cx.cx.reply.simple("Background saving started"),
+        Begun::Scheduled => cx.cx.reply.simple("Background saving scheduled"),
+    })
+}
+
+/// BGREWRITEAOF
+fn bgrewriteaof(cx: &mut AdminCtx) -> CmdResult {
+    let in_transaction = !cx.cx.may_block;
+    Ok(match rewriting::bgrewrite(cx.core, cx.cx.db.hold(), in_transaction)? {
+        Begun::Started => cx.cx.reply.simple("Background append only file rewriting started"),
+        Begun::Scheduled => cx.cx.reply.simple("Background append only file rewriting scheduled"),
+    })
+}
+
+/// LASTSAVE
+fn lastsave(cx: &mut AdminCtx) -> CmdResult {
+    let at = cx.core.persist.book.lock().saved_at.secs();
+    Ok(cx.cx.reply.int(i64::try_from(at).unwrap_or(i64::MAX)))
+}
+
+/// SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]
+fn shutdown(cx: &mut AdminCtx) -> CmdResult {
+    let mut how = ShutdownOn::default();
+    let mut abort = false;
+    let args = &mut cx.cx.args;
+    let words = args.left();
+    while let Some(word) = args.peek() {
+        let known = [
+            ("nosave", &mut how.nosave),
+            ("save", &mut how.save),
+            ("now", &mut how.now),
+            ("force", &mut how.force),
+            ("abort", &mut abort),
+        ];
+        let option = known.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()));
+        let Some((_, option)) = option else { return Err(CmdError::Syntax) };
+        *option = true;
+        let _ = args.bytes();
+    }
+    if (abort && words > 1) || (how.save && how.nosave) {
+        return Err(CmdError::Syntax);
+    }
+    if abort {
+        // A shutdown here waits for no replica, so there is never one to be called off.
+        return Err(CmdError::err("No shutdown in progress."));
+    }
+    if stopping::prepare(cx.core, cx.cx.db.hold(), how).is_err() {
+        return Err(CmdError::err("Errors trying to SHUTDOWN. Check logs."));
+    }
+    cx.core.shutdown.finish(0);
+    // The locks stay taken until the process has ended: nothing is acknowledged after the save.
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,357 @@
+//! The append-only file: opened, switched on and off, rewritten.
+//!
+//! A rewrite cuts the journal at the fork's instant. The new increment is in the manifest, durably,
+//! before the journal goes on in it; so a crash at any point leaves a manifest whose files hold
+//! everything that was acknowledged.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::clock::UnixMs;
+use crate::base::fs::{DiskFile, FsError};
+use crate::config::Config;
+use crate::engine::core::Core;
+use crate::engine::saving::{self, Begun};
+use crate::keyspace::lock::Hold;
+use crate::persist::aof::manifest::{BaseFormat, Manifest, Part, path_in, temp_increment_name};
+use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
+use crate::persist::state::{Aof, AofState, Child, Work};
+use crate::resp::error::CmdError;
+use crate::stats::memory::Memory;
+
+/// The directory of the append-only files.
+pub fn directory(config: &Config) -> PathBuf {
+    config.dir.to_path().join(config.appenddirname.to_path())
+}
+
+fn temp_base(dir: &Path, pid: u32) -> PathBuf {
+    dir.join(format!("temp-rewriteaof-bg-{pid}.aof"))
+}
+
+fn base_format(config: &Config) -> BaseFormat {
+    match config.aof_use_rdb_preamble {
+        true => BaseFormat::Rdb,
+        false => BaseFormat::Aof,
+    }
+}
+
+fn plan(core: &Core, config: &Config) -> Plan {
+    let mut plan = Plan::new(config, &core.persist.functions.lock(), Memory::read().allocated);
+    plan.aof_base = true;
+    plan.incremental_sync = config.aof_rewrite_incremental_fsync;
+    plan
+}
+
+fn fill(
+    hold: &Hold,
+    file: &DiskFile,
+    plan: &Plan,
+    format: BaseFormat,
+    stamp: bool,
+    each_key: &mut dyn FnMut(),
+) -> Result<(), SnapshotError> {
+    let sink = GrowingFile::new(file, plan.incremental_sync);
+    match format {
+        BaseFormat::Rdb => snapshot::write_rdb(hold, sink, plan, each_key).map(drop),
+        BaseFormat::Aof => snapshot::write_commands(hold, sink, plan, stamp, each_key).map(drop),
+    }
+}
+
+/// BGREWRITEAOF. `in_transaction` puts it off, as a running child does.
+pub fn bgrewrite(
+    core: &'static Core,
+    hold: &Hold,
+    in_transaction: bool,
+) -> Result<Begun, CmdError> {
+    match core.persist.child_work() {
+        Some(Work::Rewrite) => {
+            Err(CmdError::err("Background append only file rewriting already in progress"))
+        }
+        Some(Work::Save) => {
+            let mut book = core.persist.book.lock();
+            book.rewrite_scheduled = true;
+            book.rewrite_limit.succeeded();
+            Ok(Begun::Scheduled)
+        }
+        None if in_transaction => {
+            core.persist.book.lock().rewrite_scheduled = true;
+            Ok(Begun::Scheduled)
+        }
+        None => start(core, hold).map(|()| Begun::Started).map_err(|error| {
+            CmdError::err(format_args!(
+                "Can't execute an AOF background rewriting. Please check the server logs for more \
+                 information. ({error})"
+            ))
+        }),
+    }
+}
+
+/// Begins a rewrite. The hold has all shards, and no child is at work.
+pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
+    let config = core.config();
+    let dir = directory(&config);
+    let begun = cut(core, &config, &dir).map_err(|error| error.to_string()).and_then(|()| {
+        let plan = plan(core, &config);
+        let (disk, format) = (core.persist.disk.clone(), base_format(&config));
+        let (to, stamp) = (dir.clone(), config.aof_timestamp_enabled);
+        saving::fork(core, hold, |hold, reporter| {
+            let mut write = || -> Result<(), SnapshotError> {
+                let file = disk.create(&temp_base(&to, std::process::id()))?;
+                fill(hold, &file, &plan, format, stamp, &mut || reporter.key())?;
+                Ok(file.sync()?)
+            };
+            write().map_err(|error| error.to_string())
+        })
+    });
+    let mut book = core.persist.book.lock();
+    book.rewrite_scheduled = false;
+    match begun {
+        Ok(forked) => {
+            drop(book);
+            tracing::info!("Background append only file rewriting started by pid {}", forked.pid);
+            let temp = temp_base(&dir, forked.pid as u32);
+            let dirty = saving::dirty_count(core);
+            saving::watch(core, forked, Work::Rewrite, dirty, temp, finish)
+        }
+        Err(error) => {
+            tracing::warn!("Can't rewrite append only file in background: {error}");
+            book.rewrite_ok = false;
+            book.rewrite_limit.failed();
+            // Without a first base nothing is durable: try again.
+            book.rewrite_scheduled = core.persist.aof.lock().state == AofState::Starting;
+            Err(error)
+        }
+    }
+}
+
+/// The journal goes on in a new increment from this moment.
+fn cut(core: &Core, config: &Config, dir: &Path) -> Result<(), FsError> {
+    let disk = &core.persist.disk;
+    disk.make_dir(dir)?;
+    let name = config.appendfilename.as_bytes();
+    let mut aof = core.persist.aof.lock();
+    match aof.state {
+        AofState::Off => {}
+        AofState::Starting => {
+            let file = disk.create(&path_in(dir, &temp_increment_name(name)))?;
+            aof.cut = core.persist.journal.switch(Some(Arc::new(file)), 0);
+        }
+        AofState::On => {
+            let file = add_increment(core, &mut aof, dir, name)?;
+            aof.cut = core.persist.journal.switch(Some(Arc::new(file)), 0);
+            aof.size_before_increment = sizes(core, &aof.manifest, dir, 1);
+        }
+    }
+    Ok(())
+}
+
+/// Creates the next increment and puts it into the manifest, durably.
+fn add_increment(core: &Core, aof: &mut Aof, dir: &Path, name: &[u8]) -> Result<DiskFile, FsError> {
+    let disk = &core.persist.disk;
+    let mut manifest = aof.manifest.clone();
+    let path = manifest.new_increment(name).path(dir);
+    tracing::info!("Creating AOF incr file {} on background rewrite", path.display());
+    let file = disk.create(&path)?;
+    disk.sync_dir(dir)?;
+    manifest.save(disk, dir, name)?;
+    aof.manifest = manifest;
+    Ok(file)
+}
+
+/// Bytes of all parts but the last `without` increments.
+fn sizes(core: &Core, manifest: &Manifest, dir: &Path, without: usize) -> u64 {
+    let increments = manifest.increments();
+    let counted = &increments[..increments.len().saturating_sub(without)];
+    let size = |part: &Part| core.persist.disk.size(&part.path(dir)).ok().flatten().unwrap_or(0);
+    manifest.base().into_iter().chain(counted).map(size).sum()
+}
+
+fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
+    use std::sync::atomic::Ordering;
+    let cow = core.persist.progress.cow_peak.load(Ordering::Relaxed);
+    let adopted = match result {
+        Ok(()) => {
+            tracing::info!("Background AOF rewrite terminated with success");
+            adopt(core, &child).map_err(|error| error.to_string())
+        }
+        Err(text) => Err(text),
+    };
+    let starting = core.persist.aof.lock().state == AofState::Starting;
+    let mut book = core.persist.book.lock();
+    book.rewrite_secs = child.started.elapsed().as_secs() as i64;
+    book.rewrite_cow = cow;
+    match adopted {
+        Ok(()) => {
+            tracing::info!("Fork CoW for AOF rewrite: current {0} MB, peak {0} MB", cow >> 20);
+            tracing::info!("Background AOF rewrite finished successfully");
+            book.rewrite_ok = true;
+            book.rewrites += 1;
+            book.rewrite_limit.succeeded();
+        }
+        Err(text) if child.killed => {
+            tracing::warn!("Background AOF rewrite terminated by signal 9 ({text})");
+            book.rewrite_scheduled = starting;
+        }
+        Err(text) => {
+            tracing::warn!("Background AOF rewrite failed: {text}");
+            book.rewrite_ok = false;
+            book.rewrite_limit.failed();
+            book.rewrite_scheduled = starting;
+        }
+    }
+    drop(book);
+    saving::remove_temp(core, &child);
+    core.persist.set_child(None);
+}
+
+/// The child's file becomes the base, and what it supersedes goes.
+fn adopt(core: &Core, child: &Child) -> Result<(), FsError> {
+    let config = core.config();
+    let (dir, disk) = (directory(&config), &core.persist.disk);
+    let name = config.appendfilename.as_bytes();
+    let mut aof = core.persist.aof.lock();
+    let mut manifest = aof.manifest.clone();
+    let format = match is_snapshot_file(&child.temp) {
+        true => BaseFormat::Rdb,
+        false => BaseFormat::Aof,
+    };
+    let base = manifest.new_base(name, format).path(&dir);
+    disk.rename_durably(&child.temp, &base)?;
+    let kept = match aof.state {
+        AofState::Off => 0,
+        AofState::On => 1,
+        AofState::Starting => {
+            let increment = manifest.new_increment(name).path(&dir);
+            // What was collected must be in the file before the manifest vouches for it.
+            core.persist.journal.flush();
+            core.persist.journal.sync();
+            disk.rename_durably(&path_in(&dir, &temp_increment_name(name)), &increment)?;
+            1
+        }
+    };
+    manifest.retire_increments(kept);
+    manifest.save(disk, &dir, name)?;
+    if aof.state == AofState::Starting {
+        aof.state = AofState::On;
+    }
+    core.persist.journal.superseded(aof.cut);
+    aof.size_before_increment = sizes(core, &manifest, &dir, kept);
+    aof.size_at_rewrite = aof.size_before_increment + core.persist.journal.size();
+    aof.manifest = manifest;
+    if !config.aof_disable_auto_gc {
+        remove_history(core, &mut aof, &dir, name);
+    }
+    Ok(())
+}
+
+fn is_snapshot_file(path: &Path) -> bool {
+    use std::io::Read;
+    let mut head = [0u8; 9];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut head));
+    read.is_ok_and(|count| crate::persist::rdb::reader::is_snapshot(&head[..count]))
+}
+
+/// Deletes superseded files; what cannot be deleted now is tried again at the next rewrite.
+fn remove_history(core: &Core, aof: &mut Aof, dir: &Path, name: &[u8]) {
+    let disk = &core.persist.disk;
+    let mut manifest = aof.manifest.clone();
+    let history = manifest.take_history();
+    if history.is_empty() {
+        return;
+    }
+    for part in &history {
+        if let Err(error) = disk.remove(&part.path(dir)) {
+            tracing::warn!("Can't remove a superseded append only file: {error}");
+        }
+    }
+    match manifest.save(disk, dir, name) {
+        Ok(()) => aof.manifest = manifest,
+        Err(error) => tracing::warn!("Can't save the manifest: {error}"),
+    }
+}
+
+/// Deletes superseded files that an earlier run left.
+pub fn collect_garbage(core: &Core, config: &Config) {
+    let (dir, name) = (directory(config), config.appendfilename.as_bytes());
+    if !config.aof_disable_auto_gc {
+        remove_history(core, &mut core.persist.aof.lock(), &dir, name);
+    }
+}
+
+/// `appendonly yes` at the start, after everything was loaded: records go to the last increment, or
+/// to a first one. The hold has all shards.
+pub fn open(core: &Core, hold: &Hold) -> Result<(), SnapshotError> {
+    let config = core.config();
+    let (dir, disk) = (directory(&config), &core.persist.disk);
+    let name = config.appendfilename.as_bytes();
+    disk.make_dir(&dir)?;
+    let mut aof = core.persist.aof.lock();
+    if aof.manifest.base().is_none() && aof.manifest.increments().is_empty() {
+        let mut manifest = aof.manifest.clone();
+        let format = base_format(&config);
+        let path = manifest.new_base(name, format).path(&dir);
+        tracing::info!("Creating AOF base file {} on server start", path.display());
+        let temp = temp_base(&dir, std::process::id());
+        let plan = plan(core, &config);
+        let stamp = config.aof_timestamp_enabled;
+        disk.write_atomically(&path, &temp, |file| {
+            fill(hold, file, &plan, format, stamp, &mut || {})
+        })?;
+        aof.manifest = manifest;
+    }
+    let file = match aof.manifest.increments().last() {
+        Some(part) => disk.open_append(&part.path(&dir))?,
+        None => add_increment(core, &mut aof, &dir, name)?,
+    };
+    let size = file.size()?;
+    aof.size_before_increment = sizes(core, &aof.manifest, &dir, 1);
+    aof.size_at_rewrite = aof.size_before_increment + size;
+    aof.state = AofState::On;
+    core.persist.journal.switch(Some(Arc::new(file)), size);
+    Ok(())
+}
+
+/// CONFIG SET appendonly yes. The hold has all shards.
+pub fn switch_on(core: &'static Core, hold: &Hold) -> Result<(), String> {
+    {
+        let mut aof = core.persist.aof.lock();
+        if aof.state != AofState::Off {
+            return Ok(());
+        }
+        aof.state = AofState::Starting;
+    }
+    core.persist.kill_child(&Work::Rewrite);
+    if core.persist.is_child_running() {
+        core.persist.book.lock().rewrite_scheduled = true;
+        tracing::info!(
+            "AOF was enabled but there is already another background operation. An AOF background \
+             was scheduled to start when possible."
+        );
+        return Ok(());
+    }
+    start(core, hold).inspect_err(|_| {
+        core.persist.aof.lock().state = AofState::Off;
+        core.persist.book.lock().rewrite_scheduled = false;
+        core.persist.journal.switch(None, 0);
+    })
+}
+
+/// CONFIG SET appendonly no. The hold has all shards.
+pub fn switch_off(core: &Core) {
+    let journal = &core.persist.journal;
+    journal.flush();
+    journal.sync();
+    core.persist.aof.lock().state = AofState::Off;
+    journal.switch(None, 0);
+    journal.sync();
+    core.persist.book.lock().rewrite_scheduled = false;
+    if core.persist.kill_child(&Work::Rewrite) {
+        tracing::info!("Killing running AOF rewrite child");
+    }
+}
+
+/// When the present rewrite began, if one is under way.
+pub fn since(core: &Core) -> Option<UnixMs> {
+    let child = core.persist.child.lock();
+    child.as_ref().filter(|child| child.work == Work::Rewrite).map(|child| child.started_at)
+}

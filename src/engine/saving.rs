@@ -1,0 +1,251 @@
+//! Snapshots: SAVE in this process, BGSAVE in a child, and what their end means.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use crate::base::clock::{self, UnixMs};
+use crate::base::fs::{DiskFile, FsError};
+use crate::config::Config;
+use crate::engine::core::{Attention, Core};
+use crate::keyspace::lock::Hold;
+use crate::persist::child::{self, EXIT_OK, Forked, Report};
+use crate::persist::savepoint::LastSave;
+use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
+use crate::persist::state::{Child, Work};
+use crate::resp::error::CmdError;
+use crate::stats::memory::Memory;
+
+/// How a background job was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// A child is at work.
+    Started,
+    /// It will be begun when the present child has ended.
+    Scheduled,
+}
+
+/// The snapshot's path.
+pub fn snapshot_path(config: &Config) -> PathBuf {
+    config.dir.to_path().join(config.dbfilename.to_path())
+}
+
+fn temp_path(config: &Config, pid: u32) -> PathBuf {
+    config.dir.to_path().join(format!("temp-{pid}.rdb"))
+}
+
+/// All changes counted so far.
+pub fn dirty_count(core: &Core) -> u64 {
+    core.stats.sum(|stats| &stats.dirty)
+}
+
+/// Changes since the last successful snapshot.
+pub fn changes(core: &Core) -> u64 {
+    dirty_count(core).wrapping_sub(core.persist.book.lock().saved_dirty)
+}
+
+fn plan(core: &Core, config: &Config) -> Plan {
+    Plan::new(config, &core.persist.functions.lock(), Memory::read().allocated)
+}
+
+fn fill(
+    hold: &Hold,
+    file: &DiskFile,
+    plan: &Plan,
+    each_key: &mut dyn FnMut(),
+) -> Result<(), SnapshotError> {
+    snapshot::write_rdb(hold, GrowingFile::new(file, plan.incremental_sync), plan, each_key)?;
+    Ok(())
+}
+
+/// SAVE: writes a snapshot while the keyspace stands still. The hold has all shards.
+pub fn save(core: &Core, hold: &Hold) -> Result<(), CmdError> {
+    if core.persist.child_work() == Some(Work::Save) {
+        return Err(CmdError::err("Background save already in progress"));
+    }
+    save_now(core, hold).map_err(|error| {
+        tracing::warn!("Error saving the snapshot: {error}");
+        CmdError::Const("ERR")
+    })
+}
+
+/// The same for whoever has no client to answer.
+pub fn save_now(core: &Core, hold: &Hold) -> Result<(), SnapshotError> {
+    let config = core.config();
+    let plan = plan(core, &config);
+    let dirty = dirty_count(core);
+    let temp = temp_path(&config, std::process::id());
+    let path = snapshot_path(&config);
+    let saved = core
+        .persist
+        .disk
+        .write_atomically(&path, &temp, |file| fill(hold, file, &plan, &mut || {}));
+    let mut book = core.persist.book.lock();
+    match saved {
+        Ok(()) => {
+            tracing::info!("DB saved on disk");
+            book.saved_at = UnixMs::now();
+            book.saved_dirty = dirty;
+            book.last_save = LastSave::Ok;
+            book.saves += 1;
+            core.set_attention(Attention::SNAPSHOT_FAILED, false);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// BGSAVE. `schedule` says what to do while a rewrite is under way.
+pub fn bgsave(core: &'static Core, hold: &Hold, schedule: bool) -> Result<Begun, CmdError> {
+    match core.persist.child_work() {
+        Some(Work::Save) => Err(CmdError::err("Background save already in progress")),
+        Some(Work::Rewrite) if schedule => {
+            core.persist.book.lock().save_scheduled = true;
+            Ok(Begun::Scheduled)
+        }
+        Some(Work::Rewrite) => Err(CmdError::err(
+            "Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE \
+             in order to schedule a BGSAVE whenever possible.",
+        )),
+        None => start(core, hold).map(|()| Begun::Started).map_err(|error| {
+            tracing::warn!("Can't save in background: fork: {error}");
+            CmdError::Const("ERR")
+        }),
+    }
+}
+
+/// Forks a child that writes a snapshot. The hold has all shards, and no child is at work.
+pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
+    let config = core.config();
+    let plan = plan(core, &config);
+    let dirty = dirty_count(core);
+    let path = snapshot_path(&config);
+    core.persist.book.lock().tried_at = UnixMs::now();
+    let disk = core.persist.disk.clone();
+    let dir = config.dir.to_path();
+    let forked = fork(core, hold, |hold, reporter| {
+        let temp = dir.join(format!("temp-{}.rdb", std::process::id()));
+        disk.write_atomically(&path, &temp, |file| fill(hold, file, &plan, &mut || reporter.key()))
+            .map_err(|error: SnapshotError| error.to_string())
+    })
+    .inspect_err(|_| core.persist.book.lock().last_save = LastSave::Failed)?;
+    tracing::info!("Background saving started by pid {}", forked.pid);
+    let temp = temp_path(&config, forked.pid as u32);
+    watch(core, forked, Work::Save, dirty, temp, finish)
+}
+
+/// Forks with the time measured.
+pub fn fork(
+    core: &Core,
+    hold: &Hold,
+    work: impl FnOnce(&Hold, &mut child::Reporter) -> Result<(), String>,
+) -> Result<Forked, String> {
+    let progress = &core.persist.progress;
+    progress.keys.store(0, Ordering::Relaxed);
+    progress.cow.store(0, Ordering::Relaxed);
+    progress.cow_peak.store(0, Ordering::Relaxed);
+    progress.keys_total.store(snapshot::key_count(hold), Ordering::Relaxed);
+    // Built before the fork, so that the child finds it built.
+    crate::base::crc::warm_up();
+    let before = clock::steady();
+    let forked = child::fork_with(hold, work).map_err(|error| error.to_string())?;
+    let mut book = core.persist.book.lock();
+    book.fork_usec = before.elapsed().as_micros() as u64;
+    book.forks += 1;
+    Ok(forked)
+}
+
+/// Notes a child and listens to it on a thread of its own; `finish` hears how it ended.
+pub fn watch(
+    core: &'static Core,
+    forked: Forked,
+    work: Work,
+    dirty: u64,
+    temp: PathBuf,
+    finish: fn(&'static Core, Child, Result<(), String>),
+) -> Result<(), String> {
+    let child = Child {
+        pid: forked.pid,
+        work,
+        started: clock::steady(),
+        started_at: UnixMs::now(),
+        dirty,
+        temp,
+        killed: false,
+    };
+    core.persist.set_child(Some(child));
+    let listen = move || {
+        let mut failure = None;
+        let pid = forked.pid;
+        let code = forked.wait(|report| match report {
+            Report::Progress { keys, cow } => {
+                let progress = &core.persist.progress;
+                progress.keys.store(keys, Ordering::Relaxed);
+                if cow > 0 {
+                    progress.cow.store(cow, Ordering::Relaxed);
+                    progress.cow_peak.fetch_max(cow, Ordering::Relaxed);
+                }
+            }
+            Report::Failed(text) => failure = Some(text),
+        });
+        let result = match (code, failure) {
+            (EXIT_OK, _) => Ok(()),
+            (_, Some(text)) => Err(text),
+            (code @ ..0, None) => Err(format!("terminated by signal {}", -code)),
+            (code, None) => Err(format!("exit code {code}")),
+        };
+        let child = core.persist.child.lock().clone();
+        if let Some(child) = child.filter(|child| child.pid == pid) {
+            finish(core, child, result);
+        }
+    };
+    let spawned = std::thread::Builder::new().name("child-watch".to_owned()).spawn(listen);
+    spawned.map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// Removes what a failed child left.
+pub fn remove_temp(core: &Core, child: &Child) {
+    let removed: Result<(), FsError> = core.persist.disk.remove(&child.temp);
+    // Usually the child removed it, or never made it.
+    drop(removed);
+}
+
+fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
+    let cow = core.persist.progress.cow_peak.load(Ordering::Relaxed);
+    {
+        let mut book = core.persist.book.lock();
+        book.save_secs = child.started.elapsed().as_secs() as i64;
+        book.save_cow = cow;
+        match &result {
+            Ok(()) => {
+                tracing::info!("DB saved on disk");
+                tracing::info!("Fork CoW for RDB: current {0} MB, peak {0} MB", cow >> 20);
+                tracing::info!("Background saving terminated with success");
+                book.saved_dirty = child.dirty;
+                book.saved_at = UnixMs::now();
+                book.last_save = LastSave::Ok;
+                book.saves += 1;
+            }
+            // Killed on purpose: neither success nor a failure of the disk.
+            Err(_) if child.killed => {
+                tracing::warn!("Background saving terminated by signal 9");
+            }
+            Err(text) => {
+                tracing::warn!("Background saving error: {text}");
+                book.last_save = LastSave::Failed;
+            }
+        }
+    }
+    if result.is_err() {
+        remove_temp(core, &child);
+    }
+    core.persist.set_child(None);
+    update_attention(core);
+}
+
+/// Whether writes are refused because the last snapshot failed.
+pub fn update_attention(core: &Core) {
+    let config = core.config.load();
+    let failed = core.persist.book.lock().last_save == LastSave::Failed;
+    let refuse = failed && config.stop_writes_on_bgsave_error && !config.save.is_empty();
+    core.set_attention(Attention::SNAPSHOT_FAILED, refuse);
+}

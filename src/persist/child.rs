@@ -1,0 +1,196 @@
+//! The forked child: one thread that reads memory, writes a file, reports over a pipe and leaves.
+//!
+//! The caller holds the locks of all shards, so the child's copy is one moment. What the child must
+//! not touch: standard output, tracing, std's environment and threads, tokio, any lock but the
+//! allocator's own, a panic. It closes every descriptor it does not need, or a client that the
+//! parent closes would stay connected through the child.
+#![allow(unsafe_code)] // fork, close_range and _exit.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::unistd::{ForkResult, Pid, fork, pipe};
+
+use crate::keyspace::lock::{Hold, ShardSet};
+
+/// Whether this process is a forked child; the panic hook looks at it.
+static IS_CHILD: AtomicBool = AtomicBool::new(false);
+
+/// Makes a panic in a child end it at once: unwinding could reach locks that nobody will release.
+pub fn install_panic_hook() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if IS_CHILD.load(Ordering::Relaxed) {
+            // SAFETY: _exit has no preconditions; it runs no destructors, as wanted here.
+            unsafe { libc::_exit(EXIT_PANIC) };
+        }
+        default(info);
+    }));
+}
+
+/// The exit code of a child that succeeded.
+pub const EXIT_OK: i32 = 0;
+/// The exit code of a child that failed and said why.
+pub const EXIT_FAILED: i32 = 1;
+const EXIT_PANIC: i32 = 70;
+/// Keys between two reports.
+const REPORT_KEYS: u64 = 1024;
+/// A report: keys written and bytes copied, 8 bytes each; or the text of a failure.
+const REPORT_BYTES: usize = 17;
+
+/// The child's end of the pipe.
+pub struct Reporter {
+    pipe: File,
+    keys: u64,
+}
+
+/// What the parent hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Keys written, bytes copied on write.
+    Progress {
+        /// Keys.
+        keys: u64,
+        /// Bytes.
+        cow: u64,
+    },
+    /// Why the child failed.
+    Failed(String),
+}
+
+impl Reporter {
+    /// Another key was written.
+    #[inline]
+    pub fn key(&mut self) {
+        self.keys += 1;
+        if self.keys.is_multiple_of(REPORT_KEYS) {
+            self.report(self.keys.is_multiple_of(REPORT_KEYS * 64));
+        }
+    }
+
+    fn report(&mut self, measure: bool) {
+        let cow = if measure { private_dirty_bytes() } else { 0 };
+        let mut report = [0u8; REPORT_BYTES];
+        report[1..9].copy_from_slice(&self.keys.to_le_bytes());
+        report[9..17].copy_from_slice(&cow.to_le_bytes());
+        // Without a parent that listens there is nobody to tell.
+        let _ = self.pipe.write_all(&report);
+    }
+
+    fn fail(&mut self, text: &str) {
+        let mut message = vec![1];
+        message.extend_from_slice(text.as_bytes());
+        let _ = self.pipe.write_all(&message);
+    }
+}
+
+/// A child as its parent knows it.
+pub struct Forked {
+    /// Its process.
+    pub pid: i32,
+    pipe: File,
+}
+
+/// Forks. In the child `work` runs and the process ends; the parent gets its handle. `hold` has
+/// all shards.
+pub fn fork_with(
+    hold: &Hold,
+    work: impl FnOnce(&Hold, &mut Reporter) -> Result<(), String>,
+) -> io::Result<Forked> {
+    debug_assert!(hold.covers(&ShardSet::ALL));
+    let (read, write): (OwnedFd, OwnedFd) = pipe()?;
+    // SAFETY: the child touches only what the module's head allows.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => {
+            drop(write);
+            Ok(Forked { pid: child.as_raw(), pipe: File::from(read) })
+        }
+        ForkResult::Child => {
+            IS_CHILD.store(true, Ordering::Relaxed);
+            settle_in(write.as_raw_fd());
+            let mut reporter = Reporter { pipe: File::from(write), keys: 0 };
+            let code = match work(hold, &mut reporter) {
+                Ok(()) => {
+                    reporter.report(true);
+                    EXIT_OK
+                }
+                Err(text) => {
+                    reporter.fail(&text);
+                    EXIT_FAILED
+                }
+            };
+            // SAFETY: as in the panic hook.
+            unsafe { libc::_exit(code) }
+        }
+    }
+}
+
+/// Default signals, and no descriptors but the standard ones and the pipe.
+fn settle_in(pipe: i32) {
+    // SAFETY: plain system calls on integers; errors leave things as they were.
+    unsafe {
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGHUP] {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        if pipe > 3 {
+            libc::close_range(3, (pipe - 1) as u32, 0);
+        }
+        libc::close_range((pipe + 1) as u32, u32::MAX, 0);
+    }
+}
+
+impl Forked {
+    /// Listens until the child ends, then gives its exit code; killed by a signal, the signal's
+    /// negative number.
+    pub fn wait(mut self, mut hear: impl FnMut(Report)) -> i32 {
+        let mut bytes = Vec::new();
+        let mut room = [0u8; 4096];
+        let mut failed = false;
+        loop {
+            match self.pipe.read(&mut room) {
+                Ok(0) => break,
+                Ok(count) => bytes.extend_from_slice(&room[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+            while !failed && bytes.len() >= REPORT_BYTES && bytes[0] == 0 {
+                let (report, _) = bytes.split_first_chunk::<REPORT_BYTES>().expect("checked");
+                let number = |at: usize| {
+                    let bytes = report[at..at + 8].try_into().expect("eight bytes");
+                    u64::from_le_bytes(bytes)
+                };
+                hear(Report::Progress { keys: number(1), cow: number(9) });
+                bytes.drain(..REPORT_BYTES);
+            }
+            failed = bytes.first() == Some(&1);
+        }
+        if failed {
+            hear(Report::Failed(String::from_utf8_lossy(&bytes[1..]).into_owned()));
+        }
+        exit_code(self.pid)
+    }
+}
+
+fn exit_code(pid: i32) -> i32 {
+    use nix::sys::wait::{WaitStatus, waitpid};
+    loop {
+        match waitpid(Pid::from_raw(pid), None) {
+            Ok(WaitStatus::Exited(_, code)) => return code,
+            Ok(WaitStatus::Signaled(_, signal, _)) => return -(signal as i32),
+            Ok(_) => {}
+            Err(nix::errno::Errno::EINTR) => {}
+            // Somebody else has reaped it: how it ended is not known, so it failed.
+            Err(_) => return EXIT_FAILED,
+        }
+    }
+}
+
+/// Bytes of memory that are this process's alone: in a child, what was copied on write.
+pub fn private_dirty_bytes() -> u64 {
+    let Ok(rollup) = std::fs::read_to_string("/proc/self/smaps_rollup") else { return 0 };
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Private_Dirty:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}

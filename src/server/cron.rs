@@ -1,0 +1,180 @@
+//! What happens by itself: save points, rewrites, expired keys, idle clients, memory.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::base::clock::{self, UnixMs};
+use crate::config::{Config, MaxmemoryPolicy};
+use crate::engine::client::ClientFlags;
+use crate::engine::core::{Attention, Core, Worker};
+use crate::engine::{expiring, rewriting, saving};
+use crate::keyspace::lock::SHARDS;
+use crate::persist::savepoint::{
+    Attempt, RewriteState, SaveRule, SaveState, rewrite_due, save_due,
+};
+use crate::persist::state::AofState;
+use crate::stats::memory::Memory;
+
+/// The shortest time between two rounds.
+const ROUND: Duration = Duration::from_millis(100);
+/// The share of a round that the search for expired keys may take.
+const EXPIRE_SHARE: u32 = 4;
+/// Buckets of tables that are moved in a round while nobody asks.
+const RESIZE_STEPS: usize = 64;
+
+/// Runs rounds until the process ends.
+pub fn run(core: &'static Core) {
+    let worker = Worker::new(core);
+    let mut expire_from = 0;
+    let mut round: u64 = 0;
+    while !core.shutdown.stop.load(Ordering::Acquire) {
+        std::thread::sleep(ROUND);
+        round += 1;
+        if core.debug.cron_paused.load(Ordering::Relaxed) {
+            continue;
+        }
+        let config = core.config();
+        if !core.has_attention(Attention::LOADING) {
+            if core.debug.active_expire.load(Ordering::Relaxed) {
+                expiring::sweep(&worker, &mut expire_from, ROUND / EXPIRE_SHARE);
+            }
+            background_jobs(core, &config);
+            if config.activerehashing {
+                finish_resizing(core, round);
+            }
+        }
+        watch_memory(core, &config);
+        if round.is_multiple_of(10) {
+            drop_idle_clients(core, &config);
+        }
+        if core.persist.journal.is_failing() {
+            core.persist.journal.flush();
+        }
+        core.set_attention(Attention::JOURNAL_FAILED, core.persist.journal.is_failing());
+    }
+}
+
+/// Begins what is scheduled or due, one child at a time.
+fn background_jobs(core: &'static Core, config: &Config) {
+    if core.persist.is_child_running() || core.has_attention(Attention::STOPPING) {
+        return;
+    }
+    let now = UnixMs::now();
+    let book = core.persist.book.lock().clone();
+    if core.persist.journal.is_tainted() {
+        core.persist.book.lock().rewrite_scheduled = true;
+    }
+    if book.rewrite_scheduled && allowed(core, now) {
+        // Failures are logged where they happen, and spaced out.
+        let _ = rewriting::start(core, &core.keyspace.lock_all());
+        return;
+    }
+    let state = SaveState {
+        dirty: saving::changes(core),
+        saved_at: book.saved_at,
+        tried_at: book.tried_at,
+        last: book.last_save,
+    };
+    let rules: Vec<SaveRule> = config
+        .save
+        .iter()
+        .map(|point| SaveRule { secs: point.seconds, changes: point.changes })
+        .collect();
+    if let Some(rule) = save_due(&rules, state, now) {
+        tracing::info!("{} changes in {} seconds. Saving...", rule.changes, rule.secs);
+        let _ = saving::start(core, &core.keyspace.lock_all());
+        saving::update_attention(core);
+        return;
+    }
+    if book.save_scheduled {
+        core.persist.book.lock().save_scheduled = false;
+        let _ = saving::start(core, &core.keyspace.lock_all());
+        return;
+    }
+    rewrite_if_grown(core, config, now);
+}
+
+fn allowed(core: &Core, now: UnixMs) -> bool {
+    match core.persist.book.lock().rewrite_limit.attempt(now) {
+        Attempt::Allowed => true,
+        Attempt::PauseBegins(minutes) => {
+            tracing::warn!(
+                "Background AOF rewrite has repeatedly failed and triggered the limit, will retry \
+                 in {minutes} minutes"
+            );
+            false
+        }
+        Attempt::Paused => false,
+    }
+}
+
+fn rewrite_if_grown(core: &'static Core, config: &Config, now: UnixMs) {
+    let (state, base_bytes) = {
+        let aof = core.persist.aof.lock();
+        (aof.state, aof.size_at_rewrite)
+    };
+    if state != AofState::On {
+        return;
+    }
+    let due = rewrite_due(RewriteState {
+        percentage: u64::try_from(config.auto_aof_rewrite_percentage).unwrap_or(0),
+        size_bytes_min: config.auto_aof_rewrite_min_size,
+        base_bytes,
+        current_bytes: core.persist.aof_size(),
+    });
+    if let Some(growth) = due
+        && allowed(core, now)
+    {
+        tracing::info!("Starting automatic rewriting of AOF on {growth}% growth");
+        let _ = rewriting::start(core, &core.keyspace.lock_all());
+    }
+}
+
+/// Goes on with tables that are between two sizes, though nobody inserts.
+fn finish_resizing(core: &Core, round: u64) {
+    let shard = (round as usize * 8) % SHARDS;
+    for shard in shard..(shard + 8).min(SHARDS) {
+        let mut hold = core.keyspace.lock_one(shard);
+        let dbs: Vec<u32> = hold
+            .shard(shard)
+            .dbs()
+            .filter(|(_, db)| db.keys.is_resizing())
+            .map(|(index, _)| index)
+            .collect();
+        for db in dbs {
+            let keys = &mut hold.shard_mut(shard).db_mut(db).keys;
+            for _ in 0..RESIZE_STEPS {
+                if !keys.step() {
+                    break;
+                }
+            }
+        }
+        hold.publish_hint(shard);
+    }
+}
+
+fn watch_memory(core: &Core, config: &Config) {
+    let used = Memory::read().allocated;
+    core.memory_peak.fetch_max(used, Ordering::Relaxed);
+    // Keys are not evicted yet: under every policy writes are refused beyond the limit.
+    let _ = MaxmemoryPolicy::Noeviction;
+    core.set_attention(Attention::OUT_OF_MEMORY, config.maxmemory > 0 && used > config.maxmemory);
+}
+
+/// `timeout`
+fn drop_idle_clients(core: &Core, config: &Config) {
+    let Ok(limit @ 1..) = u64::try_from(config.timeout) else { return };
+    let now = UnixMs::now().0;
+    for client in core.clients.all() {
+        let figures = &client.figures;
+        let exempt = client.has_flag(ClientFlags::REPLICA | ClientFlags::MONITOR)
+            || figures.blocked.load(Ordering::Relaxed)
+            || figures.subscriptions.iter().any(|count| count.load(Ordering::Relaxed) > 0);
+        let idle = now.saturating_sub(figures.active_at.load(Ordering::Relaxed)) / 1000;
+        if !exempt && idle > limit {
+            tracing::debug!("Closing idle client");
+            client.kill();
+        }
+    }
+    let _ = clock::steady();
+}

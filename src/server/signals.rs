@@ -1,0 +1,61 @@
+//! SIGTERM and SIGINT: an orderly end; a second SIGINT: an end at once.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::ShutdownOn;
+use crate::engine::core::Core;
+use crate::engine::stopping;
+
+/// Exit code of an end at once.
+const EXIT_AT_ONCE: i32 = 1;
+
+/// Listens to signals on a thread of its own.
+pub fn listen(core: &'static Core) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        if let Err(error) = runtime.block_on(serve(core)) {
+            tracing::error!("Signals are not handled: {error}");
+        }
+    })?;
+    Ok(())
+}
+
+async fn serve(core: &'static Core) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut interrupts = 0;
+    loop {
+        // Cancel safe: `recv` loses no signal when another arm is taken.
+        tokio::select! {
+            _ = terminate.recv() => {
+                tracing::warn!("Received SIGTERM scheduling shutdown...");
+                stop(core, core.config().shutdown_on_sigterm);
+            }
+            _ = interrupt.recv() => {
+                interrupts += 1;
+                if interrupts > 1 {
+                    tracing::warn!("You insist... exiting now.");
+                    std::process::exit(EXIT_AT_ONCE);
+                }
+                tracing::warn!("Received SIGINT scheduling shutdown...");
+                stop(core, core.config().shutdown_on_sigint);
+            }
+            // Redis ignores it: terminals that close do not end servers.
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// Stops on a thread of its own, so that another signal is heard meanwhile.
+fn stop(core: &'static Core, how: ShutdownOn) {
+    let spawned = std::thread::Builder::new().name("stop".to_owned()).spawn(move || {
+        let hold = core.keyspace.lock_all();
+        if stopping::prepare(core, &hold, how).is_ok() {
+            stopping::leave(core, hold, 0);
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::error!("Can't shut down: {error}");
+    }
+}
