@@ -3,8 +3,10 @@
 //! A handler parses, opens, changes, commits, replies, in this order. A row is the only place that
 //! knows arity, keys and flags. To add a command: a row and a function in one file.
 
+pub mod acl;
 pub mod answer;
 pub mod client;
+pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod debug;
@@ -24,6 +26,7 @@ pub mod scan_options;
 pub mod scripting;
 pub mod server;
 pub mod set;
+pub mod slowlog;
 pub mod string;
 pub mod transaction;
 pub mod waiting;
@@ -50,6 +53,9 @@ pub const FAMILIES: &[&[Command]] = &[
     introspect::COMMANDS,
     object::COMMANDS,
     debug::COMMANDS,
+    slowlog::COMMANDS,
+    acl::COMMANDS,
+    cluster::COMMANDS,
     scripting::COMMANDS,
 ];
 
