@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use crate::base::clock::UnixMs;
 use crate::base::num::parse_i64;
-use crate::command::help::help;
+use crate::command::help::{help, miscounted};
 use crate::engine::blocking;
 use crate::engine::client::{Client, ClientFlags};
 use crate::engine::command::Command;
@@ -208,6 +208,9 @@ fn reply(ax: &mut AdminCtx) -> CmdResult {
 
 /// CLIENT PAUSE timeout \[WRITE | ALL\]
 fn begin_pause(ax: &mut AdminCtx) -> CmdResult {
+    if ax.cx.args.count() > 4 {
+        return Err(miscounted("CLIENT", ax.cx.args.word(1)));
+    }
     let timeout = parse_i64(operand(ax)?)
         .ok_or_else(|| CmdError::err("timeout is not an integer or out of range"))?;
     let mode = match ax.cx.args.peek() {
@@ -216,9 +219,6 @@ fn begin_pause(ax: &mut AdminCtx) -> CmdResult {
         Some(word) if is_word(word, "all") => PauseMode::All,
         Some(_) => return Err(CmdError::err("CLIENT PAUSE mode must be WRITE or ALL")),
     };
-    if ax.cx.args.left() > 1 {
-        return Err(CmdError::Syntax);
-    }
     let timeout = u64::try_from(timeout).map_err(|_| CmdError::TimeoutNegative)?;
     let until = UnixMs::now().0.checked_add(timeout).ok_or(CmdError::TimeoutRange)?;
     pause::begin(ax.core, mode, UnixMs(until));

@@ -256,7 +256,9 @@ fn select(ax: &mut AdminCtx) -> CmdResult {
     if !(0..databases).contains(&index) {
         return Err(match i32::try_from(index) {
             Ok(_) => CmdError::DbIndex,
-            Err(_) => CmdError::NotInteger,
+            Err(_) => CmdError::err(
+                "value is out of range, value must between -2147483648 and 2147483647",
+            ),
         });
     }
     ax.session.db = u32::try_from(index).map_err(|_| CmdError::DbIndex)?;

@@ -1,5 +1,6 @@
 //! The HELP subcommands: a container's own words in the shape Redis gives them.
 
+use crate::resp::error::CmdError;
 use crate::resp::reply::{Replied, Reply};
 
 /// Answers `<container> HELP`: each line is a subcommand with its arguments, and what it does.
@@ -12,4 +13,12 @@ pub fn help(reply: &mut Reply, container: &str, lines: &[(&str, &str)]) -> Repli
         let _ = reply.simple(&format!("    {meaning}"));
     }
     reply.done()
+}
+
+/// The error of a subcommand that has words too many, which its arity does not tell.
+pub fn miscounted(container: &str, sub: &[u8]) -> CmdError {
+    let sub = String::from_utf8_lossy(sub);
+    CmdError::err(format_args!(
+        "unknown subcommand or wrong number of arguments for '{sub}'. Try {container} HELP."
+    ))
 }

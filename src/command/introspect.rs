@@ -129,7 +129,7 @@ fn describe(reply: &mut Reply, core: &Core, name: &str, row: &Row) {
     reply.set(spec.key_specs().len());
     spec.key_specs().iter().for_each(|spec| describe_keys(reply, spec));
     let subs = subcommands(core, row);
-    reply.set(subs.len());
+    reply.array(subs.len());
     subs.iter().for_each(|sub| describe(reply, core, sub.spec().name, sub));
 }
 
@@ -258,7 +258,7 @@ fn list(ax: &mut AdminCtx) -> CmdResult {
             return Err(CmdError::Syntax);
         }
     }
-    ax.cx.reply.set(names.len());
+    ax.cx.reply.array(names.len());
     names.iter().for_each(|name| drop(ax.cx.reply.bulk(name.as_bytes())));
     Ok(ax.cx.reply.done())
 }

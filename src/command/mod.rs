@@ -3,9 +3,11 @@
 //! A handler parses, opens, changes, commits, replies, in this order. A row is the only place that
 //! knows arity, keys and flags. To add a command: a row and a function in one file.
 
+pub mod acl;
 pub mod answer;
 pub mod bitmap;
 pub mod client;
+pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod debug;
@@ -25,6 +27,7 @@ pub mod scan_options;
 pub mod scripting;
 pub mod server;
 pub mod set;
+pub mod slowlog;
 pub mod string;
 pub mod transaction;
 pub mod waiting;
@@ -52,6 +55,9 @@ pub const FAMILIES: &[&[Command]] = &[
     introspect::COMMANDS,
     object::COMMANDS,
     debug::COMMANDS,
+    slowlog::COMMANDS,
+    acl::COMMANDS,
+    cluster::COMMANDS,
     scripting::COMMANDS,
 ];
 

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::command::help::help;
+use crate::command::help::{help, miscounted};
 use crate::engine::command::Command;
 use crate::engine::context::AdminCtx;
 use crate::engine::session::Session;
 use crate::pubsub::{Listener, Topic};
-use crate::resp::error::CmdError;
 use crate::resp::reply::{CmdResult, Reply};
 use crate::spec::Arity::{self, AtLeast, Exactly};
 use crate::spec::{Group, KeySpec, Spec};
@@ -156,10 +155,7 @@ fn channels(ax: &mut AdminCtx, topic: Topic) -> CmdResult {
     let sub = ax.cx.args.bytes()?;
     let pattern = ax.cx.args.peek();
     if ax.cx.args.left() > 1 {
-        let sub = String::from_utf8_lossy(sub);
-        return Err(CmdError::err(format_args!(
-            "unknown subcommand or wrong number of arguments for '{sub}'. Try PUBSUB HELP."
-        )));
+        return Err(miscounted("PUBSUB", sub));
     }
     let names = ax.core.pubsub.names(topic, pattern);
     ax.cx.reply.array(names.len());

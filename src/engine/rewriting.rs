@@ -134,12 +134,11 @@ fn cut(core: &Core, config: &Config, dir: &Path) -> Result<(), FsError> {
         AofState::Off => {}
         AofState::Starting => {
             let file = disk.create(&path_in(dir, &temp_increment_name(name)))?;
-            core.persist.journal.switch(Some(Arc::new(file)), 0);
+            aof.cut = core.persist.journal.switch(Some(Arc::new(file)), 0);
         }
         AofState::On => {
             let file = add_increment(core, &mut aof, dir, name)?;
-            aof.size_before_increment += core.persist.journal.size();
-            core.persist.journal.switch(Some(Arc::new(file)), 0);
+            aof.cut = core.persist.journal.switch(Some(Arc::new(file)), 0);
             aof.size_before_increment = sizes(core, &aof.manifest, dir, 1);
         }
     }
@@ -235,6 +234,7 @@ fn adopt(core: &Core, child: &Child) -> Result<(), FsError> {
     if aof.state == AofState::Starting {
         aof.state = AofState::On;
     }
+    core.persist.journal.superseded(aof.cut);
     aof.size_before_increment = sizes(core, &manifest, &dir, kept);
     aof.size_at_rewrite = aof.size_before_increment + core.persist.journal.size();
     aof.manifest = manifest;

@@ -128,6 +128,7 @@ impl<S: Socket> Connection<S> {
                         .waiting
                         .and_then(|ticket| blocking::give_up(self.core(), ticket))
                     {
+                        blocking::count_timeout(&self.worker, &waiter);
                         blocking::time_out(&waiter);
                     }
                     // Whoever served it in the last moment has left the reply in the mailbox.
@@ -285,7 +286,9 @@ impl<S: Socket> Connection<S> {
             journal.flush_to(upto);
         }
         let needed = journal.needed();
-        poll_fn(|context| journal.poll_durable(upto, Durable::Written, context)).await;
+        if journal.written() < upto {
+            poll_fn(|context| journal.poll_durable(upto, Durable::Written, context)).await;
+        }
         if needed == Durable::Synced {
             poll_fn(|context| journal.poll_durable(upto, Durable::Synced, context)).await;
         }

@@ -95,10 +95,16 @@ pub struct Journal {
     /// Offset up to which a sync was asked for, and the bell of the file thread.
     wanted: Mutex<LogOffset>,
     bell: Condvar,
-    /// Syncs done, and the nanoseconds of the last.
+    /// Syncs done.
     syncs: AtomicU64,
-    /// When everything written was last known to be synced, milliseconds.
-    last_sync: AtomicU64,
+    /// When the oldest byte that is written and not synced was written, milliseconds since the
+    /// epoch; 0 when there is none.
+    unsynced_since: AtomicU64,
+    /// Whether syncs are put off (`no-appendfsync-on-rewrite` while a child is at work).
+    paused: AtomicBool,
+    /// A sync failed: what was written up to here may never reach the disk, whatever a later sync
+    /// says. Only a new base that holds it makes it durable.
+    tainted: Mutex<Option<LogOffset>>,
 }
 
 impl Default for Journal {
@@ -119,7 +125,9 @@ impl Default for Journal {
             wanted: Mutex::default(),
             bell: Condvar::new(),
             syncs: AtomicU64::new(0),
-            last_sync: AtomicU64::new(0),
+            unsynced_since: AtomicU64::new(0),
+            paused: AtomicBool::new(false),
+            tainted: Mutex::new(None),
         }
     }
 }
@@ -272,6 +280,9 @@ impl Journal {
         }
         std::mem::swap(&mut end.unwritten, &mut end.spare);
         self.size.store(end.size, Ordering::Relaxed);
+        if self.unsynced_since.load(Ordering::Relaxed) == 0 {
+            self.unsynced_since.store(UnixMs::now().0, Ordering::Relaxed);
+        }
         self.written.fetch_add(count, Ordering::AcqRel);
         if end.file.is_none() {
             self.synced.store(self.written().0, Ordering::Release);
@@ -308,6 +319,9 @@ impl Journal {
     }
 
     fn recover(&self) {
+        if self.is_tainted() {
+            return;
+        }
         if self.failing.swap(false, Ordering::AcqRel) {
             *self.failure.lock() = None;
             tracing::warn!("AOF write error looks solved. The server can write again.");
@@ -343,11 +357,40 @@ impl Journal {
         });
     }
 
-    /// What replies wait for under the present policy.
+    /// What replies wait for under the present policy. Under `everysec` that is the kernel, unless
+    /// the disk has fallen so far behind that more than two seconds could be lost.
     pub fn needed(&self) -> Durable {
         match self.policy() {
             SyncPolicy::Always => Durable::Synced,
+            SyncPolicy::EverySec if self.is_late() => Durable::Synced,
             SyncPolicy::EverySec | SyncPolicy::No => Durable::Written,
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        let since = self.unsynced_since.load(Ordering::Relaxed);
+        since != 0
+            && !self.paused.load(Ordering::Relaxed)
+            && UnixMs::now().0.saturating_sub(since) > LATE_MS
+    }
+
+    /// Whether a sync has failed, so that only a rewrite can make the data durable.
+    pub fn is_tainted(&self) -> bool {
+        self.tainted.lock().is_some()
+    }
+
+    /// A new base holds everything up to `upto`, durably.
+    pub fn superseded(&self, upto: LogOffset) {
+        {
+            let mut tainted = self.tainted.lock();
+            if tainted.is_some_and(|until| until <= upto) {
+                *tainted = None;
+                self.end.lock().retired.clear();
+            }
+        }
+        if !self.is_tainted() {
+            self.advance_synced(upto);
+            self.recover();
         }
     }
 
@@ -371,50 +414,56 @@ impl Journal {
                     self.bell.wait_for(&mut wanted, SYNC_WAIT);
                 }
             }
+            self.paused.store(paused(), Ordering::Relaxed);
+            if self.is_tainted() {
+                std::thread::sleep(SYNC_WAIT);
+                continue;
+            }
             let asked = *self.wanted.lock() > self.synced();
             let due = last.elapsed() >= SYNC_INTERVAL && self.written() > self.synced();
             if self.is_failing() {
                 self.flush();
             }
-            if asked || (due && self.policy() == SyncPolicy::EverySec && !paused()) {
+            if asked
+                || (due
+                    && self.policy() == SyncPolicy::EverySec
+                    && !self.paused.load(Ordering::Relaxed))
+            {
                 last = clock::steady();
                 self.sync();
             }
         }
     }
 
-    /// Makes everything written so far durable; says whether that worked.
+    /// Makes everything written so far durable; says whether that worked. A failure is final for
+    /// what was written: the kernel may have dropped it, and a second sync would report success
+    /// over lost data.
     pub fn sync(&self) -> bool {
+        if self.is_tainted() {
+            return false;
+        }
+        let began = UnixMs::now().0;
         let (file, upto, retired) = {
             let mut end = self.end.lock();
             (end.file.clone(), self.written(), std::mem::take(&mut end.retired))
         };
-        for (index, (old, until)) in retired.iter().enumerate() {
-            if let Err(error) = old.sync_data() {
+        let files = retired.iter().map(|(file, _)| file).chain(&file);
+        for file in files {
+            if let Err(error) = file.sync_data() {
+                *self.tainted.lock() = Some(upto);
                 self.fail(&error);
-                self.end.lock().retired.splice(0..0, retired[index..].iter().cloned());
+                tracing::error!(
+                    "What the append-only file could not sync may be lost by the kernel: writes \
+                     are refused until a rewrite has put everything into new files"
+                );
                 return false;
             }
-            self.advance_synced(*until);
-        }
-        if let Some(file) = file
-            && let Err(error) = file.sync_data()
-        {
-            self.fail_sync(&error);
-            return false;
         }
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        self.last_sync.store(UnixMs::now().0, Ordering::Relaxed);
+        let clean = self.written() == upto;
+        self.unsynced_since.store(if clean { 0 } else { began }, Ordering::Relaxed);
         self.advance_synced(upto);
         true
-    }
-
-    fn fail_sync(&self, error: &FsError) {
-        self.fail(error);
-        tracing::error!(
-            "The kernel may have dropped what it could not sync; replies that wait for the disk \
-             stay back until a rewrite has put the data into a new file"
-        );
     }
 
     fn advance_synced(&self, upto: LogOffset) {
@@ -424,7 +473,8 @@ impl Journal {
 
     /// Goes on in another file from this moment. The caller holds the locks of all shards, so
     /// nothing is appended meanwhile; everything before is in the old file. `None` ends writing.
-    pub fn switch(&self, file: Option<Arc<DiskFile>>, size: u64) {
+    /// Returns where the old file ends.
+    pub fn switch(&self, file: Option<Arc<DiskFile>>, size: u64) -> LogOffset {
         let mut end = self.end.lock();
         self.flush_locked(&mut end);
         if let Some(old) = end.file.take() {
@@ -437,6 +487,7 @@ impl Journal {
         self.size.store(size, Ordering::Relaxed);
         // Whoever reads the new file alone must learn the database.
         self.pending.lock().db = None;
+        self.appended()
     }
 
     /// The file that is written to.
@@ -447,6 +498,8 @@ impl Journal {
 
 /// A buffer larger than this is given back after it was written.
 const SPARE_BYTES_MAX: usize = 1 << 20;
+/// How old the oldest unsynced byte may get under `everysec` before writers wait for the disk.
+const LATE_MS: u64 = 2000;
 /// How often the file thread looks without being asked.
 const SYNC_WAIT: std::time::Duration = std::time::Duration::from_millis(100);
 /// `everysec`.

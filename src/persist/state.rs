@@ -10,7 +10,7 @@ use crate::base::clock::{Steady, UnixMs};
 use crate::base::fs::Disk;
 use crate::config::{AppendFsync, Config};
 use crate::persist::aof::manifest::Manifest;
-use crate::persist::journal::{Journal, SyncPolicy};
+use crate::persist::journal::{Journal, LogOffset, SyncPolicy};
 use crate::persist::savepoint::{LastSave, RewriteLimit};
 
 /// Everything that has to do with files.
@@ -97,6 +97,8 @@ pub struct Aof {
     pub size_at_rewrite: u64,
     /// Bytes of base and increments but the one that is written to.
     pub size_before_increment: u64,
+    /// Where the journal went on in the present increment.
+    pub cut: LogOffset,
 }
 
 /// What a child does.

@@ -61,6 +61,9 @@ fn background_jobs(core: &'static Core, config: &Config) {
     }
     let now = UnixMs::now();
     let book = core.persist.book.lock().clone();
+    if core.persist.journal.is_tainted() {
+        core.persist.book.lock().rewrite_scheduled = true;
+    }
     if book.rewrite_scheduled && allowed(core, now) {
         // Failures are logged where they happen, and spaced out.
         let _ = rewriting::start(core, &core.keyspace.lock_all());

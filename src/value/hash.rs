@@ -241,18 +241,18 @@ mod tests {
     fn hash_changes_encoding_at_the_limits_of_redis() {
         let limits = Limits::default();
         let mut hash = Hash::new();
-        for n in 0..128 {
+        for n in 0..512 {
             assert!(hash.set(n.to_string().as_bytes(), b"v", &limits));
         }
         assert_eq!(hash.encoding(), "listpack");
         assert!(hash.set(b"more", b"v", &limits));
-        assert_eq!((hash.encoding(), hash.len()), ("hashtable", 129));
+        assert_eq!((hash.encoding(), hash.len()), ("hashtable", 513));
         let mut hash = Hash::new();
         hash.set(b"f", &[b'x'; 64], &limits);
         assert_eq!(hash.encoding(), "listpack");
         hash.set(b"f", &[b'x'; 65], &limits);
         assert_eq!((hash.encoding(), hash.len()), ("hashtable", 1));
-        assert_eq!(Hash::for_load(129, &limits).encoding(), "hashtable");
+        assert_eq!(Hash::for_load(513, &limits).encoding(), "hashtable");
     }
 
     #[test]
