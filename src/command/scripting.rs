@@ -8,9 +8,10 @@ use std::sync::Arc;
 use crate::base::num::parse_i64;
 use crate::engine::command::Command;
 use crate::engine::context::AdminCtx;
-use crate::engine::core::{Core, Worker};
+use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::gate;
+use crate::engine::monitor;
 use crate::engine::record::Record;
 use crate::engine::session::Session;
 use crate::keyspace::view::DbView;
@@ -190,6 +191,9 @@ impl Caller<'_, '_> {
         let checked = gate::check(self.core, self.session, row, reply.protocol());
         self.session.multi = multi;
         checked?;
+        if self.core.has_attention(Attention::MONITORED) {
+            monitor::feed(self.core, "lua", self.session.db, row, &args);
+        }
         let (hold, env, fx) = self.view.parts();
         let mut unit = Unit {
             worker: self.worker,

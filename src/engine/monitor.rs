@@ -32,15 +32,16 @@ pub fn leave(core: &Core, client: &Client) {
     core.set_attention(Attention::MONITORED, !monitors.is_empty());
 }
 
-/// Tells everyone who listens of a command that is about to run.
+/// Tells everyone who listens of a command that is about to run; `from` is the client's address, or
+/// `lua` for a script.
 #[cold]
-pub fn feed(core: &Core, client: &Client, db: u32, row: &Row, args: &Args) {
+pub fn feed(core: &Core, from: &str, db: u32, row: &Row, args: &Args) {
     if row.spec().flags.has_any(Flags::ADMIN.with(Flags::SKIP_MONITOR)) {
         return;
     }
     let now = clock::unix_us();
     let mut line =
-        format!("+{}.{:06} [{db} {}]", now / 1_000_000, now % 1_000_000, client.addr).into_bytes();
+        format!("+{}.{:06} [{db} {}]", now / 1_000_000, now % 1_000_000, from).into_bytes();
     for (index, word) in args.words().enumerate() {
         line.push(b' ');
         match is_secret(row, args, index) {
