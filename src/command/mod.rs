@@ -5,6 +5,7 @@
 
 pub mod acl;
 pub mod answer;
+pub mod bitmap;
 pub mod client;
 pub mod cluster;
 pub mod config;
@@ -42,6 +43,7 @@ pub const FAMILIES: &[&[Command]] = &[
     set::COMMANDS,
     hash::COMMANDS,
     zset::COMMANDS,
+    bitmap::COMMANDS,
     pubsub::COMMANDS,
     connection::COMMANDS,
     transaction::COMMANDS,

@@ -1,5 +1,7 @@
 //! Sets: members, random members, and what several sets have in common.
 
+use std::collections::HashSet;
+
 use crate::command::scan_options::{self, Page, ScanOptions, Walk};
 use crate::command::{answer, draw};
 use crate::ds::listpack::Item;
@@ -503,21 +505,24 @@ fn intersect(sets: &[Option<&Set>], visit: &mut dyn FnMut(Item<'_>) -> bool) {
 
 fn unite(sets: &[Option<&Set>], visit: &mut dyn FnMut(Item<'_>) -> bool) {
     let sets: Vec<&Set> = sets.iter().copied().flatten().collect();
-    for (at, set) in sets.iter().enumerate() {
-        // A set named twice adds nothing. Of few sets it is cheapest to ask those before.
-        for member in set.iter() {
-            let before =
-                member.with_bytes(|bytes| sets[..at].iter().any(|set| set.contains(bytes)));
-            if !before && !visit(member) {
-                return;
-            }
+    if let [one] = sets[..] {
+        one.iter().all(visit);
+        return;
+    }
+    let mut seen: HashSet<Vec<u8>> = HashSet::new();
+    for member in sets.into_iter().flat_map(Set::iter) {
+        let new = member.with_bytes(|bytes| !seen.contains(bytes) && seen.insert(bytes.to_vec()));
+        if new && !visit(member) {
+            return;
         }
     }
 }
 
 fn subtract(sets: &[Option<&Set>], visit: &mut dyn FnMut(Item<'_>) -> bool) {
     let Some((Some(first), others)) = sets.split_first() else { return };
-    let others: Vec<&Set> = others.iter().copied().flatten().collect();
+    let mut others: Vec<&Set> = others.iter().copied().flatten().collect();
+    // The largest is the likeliest to have a member.
+    others.sort_by_key(|set| std::cmp::Reverse(set.len()));
     for member in first.iter() {
         let elsewhere = member.with_bytes(|bytes| others.iter().any(|other| other.contains(bytes)));
         if !elsewhere && !visit(member) {

@@ -251,6 +251,11 @@ pub fn give_up(core: &Core, ticket: Ticket) -> Option<Arc<Waiter>> {
     Some(waiter)
 }
 
+/// Counts the call of a command whose time is up; one that is served counts itself.
+pub fn count_timeout(worker: &Worker, waiter: &Waiter) {
+    worker.stats.commands[waiter.row.index].calls.add(1);
+}
+
 /// Tells a client that its time is up.
 pub fn time_out(waiter: &Waiter) {
     waiter.client.unblock(&timeout_reply(waiter), LogOffset::default());

@@ -128,6 +128,7 @@ impl<S: Socket> Connection<S> {
                         .waiting
                         .and_then(|ticket| blocking::give_up(self.core(), ticket))
                     {
+                        blocking::count_timeout(&self.worker, &waiter);
                         blocking::time_out(&waiter);
                     }
                     // Whoever served it in the last moment has left the reply in the mailbox.

@@ -84,7 +84,7 @@ fn sort_as(cx: &mut Ctx, access: Access) -> CmdResult {
     }
     if sorted {
         elements = in_order(cx, &options, elements)?;
-    } else if kind == Some(Kind::Zset) && options.descending {
+    } else if kind != Some(Kind::Set) && options.descending {
         elements.reverse();
     }
     let window = options.window(elements.len());

@@ -1,6 +1,0 @@
-//! Sorted sets.
-
-use crate::engine::command::Command;
-
-/// The rows.
-pub const COMMANDS: &[Command] = &[];
