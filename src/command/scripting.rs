@@ -191,9 +191,6 @@ impl Caller<'_, '_> {
         let checked = gate::check(self.core, self.session, row, reply.protocol());
         self.session.multi = multi;
         checked?;
-        if self.core.has_attention(Attention::MONITORED) {
-            monitor::feed(self.core, "lua", self.session.db, row, &args);
-        }
         let (hold, env, fx) = self.view.parts();
         let mut unit = Unit {
             worker: self.worker,
@@ -205,7 +202,10 @@ impl Caller<'_, '_> {
             hash: None,
         };
         let db = self.session.db;
-        let _ = dispatch::run(&mut unit, Some(self.session), db, row, args, reply);
+        let _ = dispatch::run(&mut unit, Some(&mut *self.session), db, row, args, reply);
+        if self.core.has_attention(Attention::MONITORED) {
+            monitor::feed(self.core, "lua", self.session.db, row, &args);
+        }
         Ok(())
     }
 }

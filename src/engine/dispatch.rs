@@ -64,8 +64,9 @@ pub fn execute(
             // Confirmations of subscriptions are messages, which CLIENT REPLY does not hold back.
             confirms = row.spec().flags.has(Flags::PUBSUB.with(Flags::NOSCRIPT));
             let queued = session.multi.is_some() && !transaction::runs_at_once(row);
-            if !queued && core.has_attention(Attention::MONITORED) {
-                monitor::feed(core, &session.client.addr, session.db, row, &args);
+            let monitored = !queued && core.has_attention(Attention::MONITORED);
+            if monitored {
+                monitor::feed_before(core, &session.client.addr, session.db, row, &args);
             }
             if queued {
                 transaction::queue(session, row, args, reply);
@@ -73,6 +74,9 @@ pub fn execute(
                 transaction::exec(worker, env, session, row, args, reply);
             } else {
                 run_alone(worker, env, session, row, args, reply, hash);
+            }
+            if monitored {
+                monitor::feed(core, &session.client.addr, session.db, row, &args);
             }
         }
     }
@@ -231,6 +235,9 @@ pub fn run(
         if stats.latency_tracking.load(Ordering::Relaxed) {
             counters.latencies.add(nanos);
         }
+        if stats.latency.wants(nanos) {
+            keep_latency(worker.core, row, nanos);
+        }
         if stats.slowlog.wants(nanos)
             && let Some(session) = session
         {
@@ -238,6 +245,16 @@ pub fn run(
         }
     }
     block
+}
+
+/// LATENCY keeps the command's time.
+#[cold]
+fn keep_latency(core: &Core, row: &Row, nanos: u64) {
+    let event = match row.spec().flags.has(Flags::FAST) {
+        true => "fast-command",
+        false => "command",
+    };
+    core.stats.latency.add(event, clock::unix_us() / 1_000_000, nanos / 1_000_000);
 }
 
 /// SLOWLOG keeps the command.

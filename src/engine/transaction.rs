@@ -170,10 +170,14 @@ fn run_queued(
         Ok(()) => {
             let db = session.db;
             let core = unit.worker.core;
-            if core.has_attention(Attention::MONITORED) {
-                monitor::feed(core, &session.client.addr, db, row, &args);
+            let monitored = core.has_attention(Attention::MONITORED);
+            if monitored {
+                monitor::feed_before(core, &session.client.addr, db, row, &args);
             }
-            let _ = dispatch::run(unit, Some(session), db, row, args, reply);
+            let _ = dispatch::run(unit, Some(&mut *session), db, row, args, reply);
+            if monitored {
+                monitor::feed(core, &session.client.addr, session.db, row, &args);
+            }
         }
         Err(error) => fail(unit.worker, reply, &error),
     }
