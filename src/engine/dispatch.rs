@@ -231,20 +231,25 @@ pub fn run(
         counters.calls.add(1);
         counters.nanos.add(nanos);
         worker.stats.processed.add(1);
-        let stats = &worker.core.stats;
-        if stats.latency_tracking.load(Ordering::Relaxed) {
+        if worker.core.stats.latency_tracking.load(Ordering::Relaxed) {
             counters.latencies.add(nanos);
         }
-        if stats.latency.wants(nanos) {
-            keep_latency(worker.core, row, nanos);
-        }
-        if stats.slowlog.wants(nanos)
-            && let Some(session) = session
-        {
-            keep_slow(worker.core, &session.client, row, &args, nanos);
-        }
+        tell_slow(worker.core, session, row, &args, nanos);
     }
     block
+}
+
+/// Leaves word of a command that took long.
+#[inline]
+fn tell_slow(core: &Core, session: Option<&mut Session>, row: &Row, args: &Args, nanos: u64) {
+    if core.stats.latency.wants(nanos) {
+        keep_latency(core, row, nanos);
+    }
+    if core.stats.slowlog.wants(nanos)
+        && let Some(session) = session
+    {
+        keep_slow(core, &session.client, row, args, nanos);
+    }
 }
 
 /// LATENCY keeps the command's time.
