@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::clock::{self, UnixMs};
-use crate::config::{Config, MaxmemoryPolicy};
+use crate::config::Config;
 use crate::engine::client::ClientFlags;
 use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::{expiring, rewriting, saving};
@@ -14,6 +14,7 @@ use crate::persist::savepoint::{
 };
 use crate::persist::state::AofState;
 use crate::stats::memory::Memory;
+use crate::stats::{Counter, ThreadStats};
 
 /// The shortest time between two rounds.
 const ROUND: Duration = Duration::from_millis(100);
@@ -44,6 +45,13 @@ pub fn run(core: &'static Core) {
             }
         }
         watch_memory(core, &config);
+        let sum = |counter: fn(&ThreadStats) -> &Counter| core.stats.sum(counter);
+        let counters = [
+            sum(|stats| &stats.processed),
+            sum(|stats| &stats.net_in),
+            sum(|stats| &stats.net_out),
+        ];
+        core.stats.rates.sample(clock::steady(), counters);
         if round.is_multiple_of(10) {
             drop_idle_clients(core, &config);
         }
@@ -157,7 +165,6 @@ fn watch_memory(core: &Core, config: &Config) {
     let used = Memory::read().allocated;
     core.memory_peak.fetch_max(used, Ordering::Relaxed);
     // Keys are not evicted yet: under every policy writes are refused beyond the limit.
-    let _ = MaxmemoryPolicy::Noeviction;
     core.set_attention(Attention::OUT_OF_MEMORY, config.maxmemory > 0 && used > config.maxmemory);
 }
 
@@ -176,5 +183,4 @@ fn drop_idle_clients(core: &Core, config: &Config) {
             client.kill();
         }
     }
-    let _ = clock::steady();
 }

@@ -40,11 +40,15 @@ pub(super) fn stats(ax: &mut AdminCtx, out: &mut Fields) {
     out.put("pubsub_channels", core.pubsub.count(Topic::Channel));
     out.put("pubsub_patterns", core.pubsub.count(Topic::Pattern));
     out.put("pubsubshard_channels", core.pubsub.count(Topic::Shard));
+    let (fork_usec, forks) = {
+        let book = core.persist.book.lock();
+        (book.fork_usec, book.forks)
+    };
+    out.put("latest_fork_usec", fork_usec);
+    out.put("total_forks", forks);
     zeros(
         out,
         &[
-            "latest_fork_usec",
-            "total_forks",
             "migrate_cached_sockets",
             "slave_expires_tracked_keys",
             "active_defrag_hits",
