@@ -26,7 +26,13 @@ fn main() -> ExitCode {
             println!("{text}");
             0
         }
-        Ok(_) => 1,
+        Ok(Ask::CheckRdb(tool)) => tool.run(),
+        Ok(Ask::CheckAof(tool)) => tool.run(),
+        Ok(Ask::CheckSystem) => {
+            let (findings, well) = cli::check_system();
+            println!("{findings}");
+            i32::from(!well)
+        }
         Err(refusal) => {
             eprintln!("{refusal}");
             1

@@ -18,6 +18,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/keyspace/lock.rs",
     "src/keyspace/open.rs",
     "src/keyspace/view.rs",
+    "src/main.rs",
     "src/server/logging.rs",
     "src/value/zset.rs",
 ];

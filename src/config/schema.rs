@@ -22,7 +22,9 @@ settings! {
         /// TCP port to listen on; 0 means none.
         port: u16 = 6379, "port", Kind::Int(0, 65535), Traits::RUN;
         /// Without a password, serve only clients of this machine.
-        protected_mode: bool = true, "protected-mode", Kind::Plain, Traits::RUN;
+        // The image is built with `no`: there, published ports decide who reaches the server.
+        protected_mode: bool = !matches!(option_env!("REKEEP_PROTECTED_MODE"), Some("no")),
+            "protected-mode", Kind::Plain, Traits::RUN;
         /// Path of a Unix socket to listen on; empty means none.
         unixsocket: Text = Text::default(), "unixsocket", Kind::Plain, Traits::START;
         /// Permissions of the Unix socket, in octal; 0 leaves them to the umask.

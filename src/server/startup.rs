@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use crate::cli::Startup;
 use crate::command;
-use crate::config::{Config, REDIS_VERSION, REKEEP_VERSION};
+use crate::config::{Config, REDIS_VERSION, REKEEP_VERSION, Supervised};
 use crate::engine::core::{Core, Garbage};
 use crate::engine::{loading, rewriting};
 use crate::net::listener::Listeners;
@@ -17,6 +17,9 @@ use crate::server::{cron, logging, signals};
 
 /// Descriptors the process needs beside those of its clients.
 const DESCRIPTORS_RESERVED: u64 = 64;
+
+/// Where a server in the background says its process id, unless told otherwise.
+const PIDFILE_IN_BACKGROUND: &str = "/var/run/redis.pid";
 
 /// Why the server did not start; told in the log and on standard error.
 type Failure = String;
@@ -38,6 +41,9 @@ fn start(
     config_file: Option<std::path::PathBuf>,
 ) -> Result<&'static Core, Failure> {
     child::install_panic_hook();
+    if config.daemonize && config.supervised == Supervised::No {
+        go_to_background(&mut config)?;
+    }
     let dir = config.dir.to_path();
     let dir = std::path::absolute(&dir).unwrap_or(dir);
     std::env::set_current_dir(&dir)
@@ -94,6 +100,16 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure
     spawned.map(drop).map_err(|error| format!("Can't start the thread '{name}': {error}"))
 }
 
+/// Forks while there is one thread, and goes on in the child without a terminal.
+fn go_to_background(config: &mut Config) -> Result<(), Failure> {
+    nix::unistd::daemon(true, false)
+        .map_err(|error| format!("Can't go to the background: {error}"))?;
+    if config.pidfile.is_empty() {
+        config.pidfile = PIDFILE_IN_BACKGROUND.into();
+    }
+    Ok(())
+}
+
 fn greet(config: &Config, has_file: bool) {
     tracing::info!("oO0OoO0OoO0Oo Rekeep is starting oO0OoO0OoO0Oo");
     tracing::info!(
@@ -145,7 +161,6 @@ fn write_pidfile(config: &Config) {
 }
 
 fn tell_supervisor(config: &Config) {
-    use crate::config::Supervised;
     if matches!(config.supervised, Supervised::Systemd | Supervised::Auto) {
         let states = [
             sd_notify::NotifyState::Status("Ready to accept connections"),
