@@ -2,10 +2,11 @@
 
 FROM rust:1-bookworm AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock build.rs ./
+COPY Cargo.toml Cargo.lock ./
 # The libraries first: they stay built while only our own code changes.
 RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
  && cargo build --release --locked && rm -r src
+COPY build.rs ./
 COPY src src
 # In a container the published ports decide who reaches the server, so protected mode is off unless asked for.
 ENV REKEEP_PROTECTED_MODE=no
