@@ -18,6 +18,7 @@ class Client:
     """A connection that speaks RESP2, without a library between us and the bytes."""
 
     def __init__(self, port, host='127.0.0.1', timeout=60):
+        self.port = port
         self.socket = socket.create_connection((host, port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stream = self.socket.makefile('rb')

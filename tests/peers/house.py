@@ -144,7 +144,7 @@ def main(cases):
         name = case.__name__
         if wanted and not any(word in name for word in wanted):
             continue
-        began = time.monotonic()
+        began, before = time.monotonic(), list(_running)
         try:
             case()
             verdict = 'ok'
@@ -155,7 +155,7 @@ def main(cases):
                 import traceback
                 traceback.print_exc()
         print(f'  {name.replace("_", " ")}: {verdict} ({time.monotonic() - began:.1f} s)', flush=True)
-        for server in list(_running):
+        for server in [server for server in _running if server not in before]:
             server.kill()
     sys.exit(1 if failed else 0)
 
