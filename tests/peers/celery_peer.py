@@ -2,9 +2,9 @@
 """Celery with our server as broker and result store: tasks, retries, groups, chords, and a kill -9 in between."""
 import atexit, contextlib, os, pathlib, subprocess, sys, time
 
-from house import COMPOSE, main, rekeep, same, scratch
+from house import main, same, scratch, served
 
-SERVER = rekeep(scratch('celery'), *COMPOSE)
+SERVER = served('celery')
 os.environ['REDIS_URL'] = f'redis://127.0.0.1:{SERVER.port}/1'
 
 from celery import chain, chord, group  # noqa: E402, needs the address

@@ -1,8 +1,9 @@
 """What the tests with real peers share: servers on private ports, in directories of their own.
 
-REKEEP         the binary under test       (target/release/rekeep)
-REDIS_SERVER   a real server               (redis-server)
-PORT_BASE      where free ports are sought (17100)
+REKEEP             the binary under test       (target/release/rekeep)
+REDIS_SERVER       a real server               (redis-server)
+PORT_BASE          where free ports are sought (17100)
+REKEEP_CONTAINER   NAME:PORT of a running container, for the tests that `served` gives a server
 
 Everything started here is ended here, by its process id.
 """
@@ -135,6 +136,39 @@ def rekeep(directory, *options, **more):
 
 def redis(directory, *options, **more):
     return Server(REDIS_SERVER, directory, *options, **more)
+
+
+class Container:
+    """A server in a container that somebody else started; killed and started again as a whole."""
+
+    def __init__(self, name, port):
+        self.name, self.port = name, int(port)
+
+    def client(self):
+        return Client(self.port)
+
+    def kill(self):
+        self._docker('kill')
+
+    def start(self):
+        self._docker('start')
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError, EOFError):
+                if self.client().answer('PING') == 'PONG':
+                    return
+            time.sleep(0.05)
+        raise TimeoutError(f'the container {self.name} does not answer')
+
+    def _docker(self, verb):
+        subprocess.run(['docker', verb, self.name], check=True, stdout=subprocess.DEVNULL)
+
+
+def served(name):
+    """A server with the compose line: the container, if one is named, or a process."""
+    if 'REKEEP_CONTAINER' in os.environ:
+        return Container(*os.environ['REKEEP_CONTAINER'].split(':'))
+    return rekeep(scratch(name), *COMPOSE)
 
 
 def main(cases):

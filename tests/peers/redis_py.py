@@ -8,9 +8,9 @@ import asyncio, threading, time
 import redis
 import redis.asyncio
 
-from house import main, rekeep, same, scratch
+from house import main, same, served
 
-SERVER = rekeep(scratch('redis-py'), '--save', '')
+SERVER = served('redis-py')
 
 
 def parsers():
