@@ -4,6 +4,9 @@
 //! the last one can reach as well. So the work is bounded by pattern times text, whatever the
 //! pattern.
 
+/// A pattern with more stars in use than this matches nothing, as in Redis, which recurses.
+const STARS_MAX: usize = 1000;
+
 /// Whether `text` matches `pattern`, letters by their case.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     run(pattern, text, |byte| byte)
@@ -23,11 +26,16 @@ fn run(pattern: &[u8], text: &[u8], fold: impl Fn(u8) -> u8 + Copy) -> bool {
     let (mut p, mut t) = (0, 0);
     // Behind the last star, and where in the text its match was last tried to end.
     let mut retry: Option<(usize, usize)> = None;
+    let mut stars = 0;
     while t < text.len() {
         if pattern.get(p) == Some(&b'*') {
+            stars += usize::from(retry.is_none_or(|(after_star, _)| after_star != p));
             p += 1;
             if p == pattern.len() {
                 return true;
+            }
+            if stars > STARS_MAX {
+                return false;
             }
             retry = Some((p, t));
             continue;
@@ -146,6 +154,13 @@ mod tests {
             (Some(_), Some((&byte, tail))) => match_one(pattern, 0, byte, |byte| byte)
                 .is_some_and(|next| naive(&pattern[next..], tail)),
         }
+    }
+
+    #[test]
+    fn a_pattern_of_very_many_stars_matches_nothing() {
+        let text = vec![b'a'; 5000];
+        assert!(matches(&b"*?".repeat(1000), &text));
+        assert!(!matches(&b"*?".repeat(1002), &text));
     }
 
     proptest! {

@@ -71,6 +71,18 @@ pub const COMMANDS: &[Command] = &[
             .tip("response_policy:all_succeeded")
             .since("2.6.0"),
     ),
+    Command::container(
+        Spec::new("function", Group::Scripting, AtLeast(2)).container().since("7.0.0"),
+    ),
+    Command::admin(
+        function_flush,
+        Spec::new("function|flush", Group::Scripting, AtLeast(2))
+            .writes()
+            .noscript()
+            .tip("request_policy:all_shards")
+            .tip("response_policy:all_succeeded")
+            .since("7.0.0"),
+    ),
 ];
 
 const NUMKEYS: KeySpec = KeySpec::counted(2);
@@ -238,6 +250,18 @@ fn flush(cx: &mut AdminCtx) -> CmdResult {
     }
     cx.core.scripts.flush();
     machine::forget();
+    Ok(cx.cx.reply.ok())
+}
+
+/// FUNCTION FLUSH [ASYNC | SYNC]: forgets the libraries that files have brought.
+fn function_flush(cx: &mut AdminCtx) -> CmdResult {
+    cx.cx.args.bytes()?;
+    let _ = cx.cx.args.take_keyword("async") || cx.cx.args.take_keyword("sync");
+    if !cx.cx.args.is_done() {
+        return Err(CmdError::err("FUNCTION FLUSH only supports SYNC|ASYNC option"));
+    }
+    cx.core.persist.functions.lock().clear();
+    cx.cx.db.fx().dirty += 1;
     Ok(cx.cx.reply.ok())
 }
 

@@ -710,6 +710,7 @@ pub fn reload(
     core: &'static Core,
     hold: &mut Hold,
     save: bool,
+    flush: bool,
     duplicates: Duplicates,
 ) -> Result<(), String> {
     if save {
@@ -717,7 +718,7 @@ pub fn reload(
     }
     let config = core.config();
     let path = saving::snapshot_path(&config);
-    if duplicates == Duplicates::Refuse {
+    if flush {
         empty(core, hold);
     }
     let disk = &core.persist.disk;

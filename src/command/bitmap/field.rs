@@ -221,7 +221,8 @@ mod tests {
             ("bitfield_ro k set u4 0 1", "-ERR BITFIELD_RO only supports the GET subcommand|"),
             (
                 "bitfield k get u64 0",
-                "-ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.|",
+                "-ERR Invalid bitfield type. Use something like i16 u8. \
+                 Note that u64 is not supported but i64 is.|",
             ),
             ("bitfield k get u8 -1", "-ERR bit offset is not an integer or out of range|"),
             ("bitfield k overflow x", "-ERR Invalid OVERFLOW type specified|"),

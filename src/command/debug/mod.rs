@@ -4,6 +4,7 @@
 
 mod digest;
 mod object;
+mod reload;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -98,11 +99,36 @@ const SUBCOMMANDS: &[Sub] = &[
     ),
     sub("sleep", (1, 1), sleep, ("SLEEP <seconds>", "Hold everything up for so long.")),
     idle("aof-flush-sleep", (1, 1)),
-    idle("quicklist-packed-threshold", (1, 1)),
+    sub(
+        "loadaof",
+        (0, 0),
+        reload::loadaof,
+        ("LOADAOF", "Flush the append-only file, empty the data set and load it again."),
+    ),
+    sub(
+        "quicklist-packed-threshold",
+        (1, 1),
+        reload::packed_threshold,
+        ("QUICKLIST-PACKED-THRESHOLD <size>", "Give list elements of that size their own nodes."),
+    ),
+    sub(
+        "reload",
+        (0, 3),
+        reload::reload,
+        (
+            "RELOAD [<option> ...]",
+            "Save a snapshot, empty the data set and load it again. Options: MERGE, NOFLUSH, NOSAVE.",
+        ),
+    ),
     idle("replybuffer", (2, 2)),
     idle("set-disable-deny-scripts", (1, 1)),
     idle("set-skip-checksum-validation", (1, 1)),
-    idle("stringmatch-len", (2, 2)),
+    sub(
+        "stringmatch-len",
+        (2, 2),
+        reload::stringmatch_len,
+        ("STRINGMATCH-LEN <len> <pattern>", "Match a pattern against so many letters."),
+    ),
     idle("dict-resizing", (1, 1)),
     idle("mallctl", (1, 2)),
     idle("mallctl-str", (1, 2)),

@@ -76,7 +76,7 @@ pub(super) fn restore(cx: &mut Ctx) -> CmdResult {
     let ttl = cx.args.bytes()?;
     let payload = cx.args.bytes()?;
     let options = Options::read(cx)?;
-    if !options.replace && cx.db.exists(key) {
+    if !options.replace && cx.db.contains(key) {
         return Err(CmdError::Const("BUSYKEY Target key name already exists."));
     }
     let ttl = crate::base::num::parse_i64(ttl).ok_or(CmdError::NotInteger)?;

@@ -61,7 +61,11 @@ impl Conditions {
         match present {
             // No deadline is later than any.
             None => !self.xx && !self.gt,
-            Some(present) => !self.nx && !(self.gt && at <= present) && !(self.lt && at >= present),
+            Some(present) => {
+                let early = self.gt && at <= present;
+                let late = self.lt && at >= present;
+                !(self.nx || early || late)
+            }
         }
     }
 }

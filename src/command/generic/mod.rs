@@ -334,8 +334,9 @@ fn scan(cx: &mut Ctx) -> CmdResult {
     loop {
         cursor = cx.db.scan(cursor, &mut |entry| {
             seen += 1;
-            if options.wants(entry.key()) && options.wants_kind(entry.kind()) {
-                met.push((entry.key().to_vec(), entry.has_deadline()));
+            let wanted = options.wants(entry.key());
+            if wanted && (options.wants_kind(entry.kind()) || entry.has_deadline()) {
+                met.push((entry.key().to_vec(), options.wants_kind(entry.kind())));
             }
         });
         steps -= 1;
@@ -344,8 +345,9 @@ fn scan(cx: &mut Ctx) -> CmdResult {
         }
     }
     let mut page = Page::new(cx.reply);
-    for (key, mortal) in met {
-        if !mortal || !cx.db.expire_if_due(&key) {
+    for (key, of_kind) in met {
+        // A key past its deadline goes now, of whatever type.
+        if !cx.db.expire_if_due(&key) && of_kind {
             page.push(&key);
         }
     }

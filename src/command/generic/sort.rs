@@ -122,20 +122,19 @@ fn in_order(
             Some(_) => order.sort_by(|a, b| directed(weights[*a].cmp(&weights[*b]))),
         }
     } else {
-        let scores = match options.by {
-            None => elements.iter().map(|element| score(element)).collect(),
-            Some(_) => weights.iter().map(|w| w.as_ref().map_or(Ok(0.0), |w| score(w))).collect(),
-        };
-        let scores: Vec<f64> = match scores {
-            Ok(scores) => scores,
-            Err(error) => return Err(error),
+        let scores: Vec<f64> = match options.by {
+            None => elements.iter().map(|element| score(element)).collect::<Result<_, _>>()?,
+            Some(_) => weights
+                .iter()
+                .map(|weight| weight.as_ref().map_or(Ok(0.0), |weight| score(weight)))
+                .collect::<Result<_, _>>()?,
         };
         order.sort_by(|a, b| {
             let by_score = scores[*a].partial_cmp(&scores[*b]).unwrap_or(Ordering::Equal);
             directed(by_score.then_with(|| elements[*a].cmp(&elements[*b])))
         });
     }
-    let mut elements: Vec<Vec<u8>> = elements;
+    let mut elements = elements;
     Ok(order.into_iter().map(|at| std::mem::take(&mut elements[at])).collect())
 }
 

@@ -47,7 +47,7 @@ impl Adding {
             let text = "XX and NX options at the same time are not compatible";
             return Err(CmdError::err(text));
         }
-        if (self.gt && self.nx) || (self.lt && self.nx) || (self.gt && self.lt) {
+        if [self.nx, self.gt, self.lt].into_iter().filter(|given| *given).count() > 1 {
             let text = "GT, LT, and/or NX options at the same time are not compatible";
             return Err(CmdError::err(text));
         }

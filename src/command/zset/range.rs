@@ -242,7 +242,8 @@ mod tests {
             ("zrange none 0 -1", "*0|"),
             (
                 "zrange z 0 1 limit 0 1",
-                "-ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX|",
+                "-ERR syntax error, LIMIT is only supported in combination with \
+                 either BYSCORE or BYLEX|",
             ),
             (
                 "zrange l - + bylex withscores",
