@@ -51,6 +51,13 @@ fn start(
     config.dir = dir.to_string_lossy().as_ref().into();
     logging::init(&config).map_err(|error| format!("Can't open the log file: {error}"))?;
     greet(&config, config_file.is_some());
+    if !config.users.is_empty() {
+        return Err(
+            "Users beside the default one are not there yet: there may be no 'user' lines \
+                    in the configuration. A password is set with requirepass"
+                .to_owned(),
+        );
+    }
     raise_descriptor_limit(&mut config);
     let mut table = command::table();
     for (old, new) in &config.renamed_commands {
