@@ -200,16 +200,6 @@ impl Reader {
         if self.config.cluster_enabled {
             return wrong("cluster-enabled yes: Rekeep has no cluster mode".into());
         }
-        // What would seem to work and protect or keep nothing.
-        if self.config.tls_port != 0 {
-            return wrong("tls-port: TLS is not there yet".into());
-        }
-        if self.config.replicaof.is_some() {
-            return wrong("replicaof: replication is not there yet".into());
-        }
-        if !self.config.aclfile.is_empty() {
-            return wrong("aclfile: users beside the default one are not there yet".into());
-        }
         if !self.config.logfile.is_empty() {
             let path = self.config.logfile.to_path();
             if let Err(error) = fs::OpenOptions::new().append(true).create(true).open(path) {

@@ -40,11 +40,10 @@ pub(super) fn stats(ax: &mut AdminCtx, out: &mut Fields) {
     out.put("pubsub_channels", core.pubsub.count(Topic::Channel));
     out.put("pubsub_patterns", core.pubsub.count(Topic::Pattern));
     out.put("pubsubshard_channels", core.pubsub.count(Topic::Shard));
+    forks(core, out);
     zeros(
         out,
         &[
-            "latest_fork_usec",
-            "total_forks",
             "migrate_cached_sockets",
             "slave_expires_tracked_keys",
             "active_defrag_hits",
@@ -74,6 +73,16 @@ pub(super) fn stats(ax: &mut AdminCtx, out: &mut Fields) {
             "reply_buffer_expands",
         ],
     );
+    loops(core, out);
+}
+
+fn forks(core: &Core, out: &mut Fields) {
+    let book = core.persist.book.lock();
+    out.put("latest_fork_usec", book.fork_usec);
+    out.put("total_forks", book.forks);
+}
+
+fn loops(core: &Core, out: &mut Fields) {
     out.put("eventloop_cycles", core.stats.sum(|stats| &stats.reads));
     zeros(
         out,
