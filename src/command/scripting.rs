@@ -8,9 +8,10 @@ use std::sync::Arc;
 use crate::base::num::parse_i64;
 use crate::engine::command::Command;
 use crate::engine::context::AdminCtx;
-use crate::engine::core::{Core, Worker};
+use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::gate;
+use crate::engine::monitor;
 use crate::engine::record::Record;
 use crate::engine::session::Session;
 use crate::keyspace::view::DbView;
@@ -213,7 +214,10 @@ impl Caller<'_, '_> {
             hash: None,
         };
         let db = self.session.db;
-        let _ = dispatch::run(&mut unit, Some(self.session), db, row, args, reply);
+        let _ = dispatch::run(&mut unit, Some(&mut *self.session), db, row, args, reply);
+        if self.core.has_attention(Attention::MONITORED) {
+            monitor::feed(self.core, "lua", self.session.db, row, &args);
+        }
         Ok(())
     }
 }

@@ -310,8 +310,8 @@ mod tests {
             r#""set" "k" "a\"\\x01""#,
             r#""auth" "(redacted)""#,
             r#""multi""#,
-            r#""exec""#,
             r#""get" "k""#,
+            r#""exec""#,
         ];
         assert_eq!(seen, expected);
         assert_eq!(house.run("reset"), "+RESET|");

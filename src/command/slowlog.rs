@@ -5,6 +5,7 @@ use crate::command::help::{help, miscounted};
 use crate::command::info::stats::latencies;
 use crate::engine::command::{Command, Row};
 use crate::engine::context::AdminCtx;
+use crate::resp::args::is_word;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
 use crate::spec::Arity::{self, AtLeast, Exactly};
@@ -56,8 +57,8 @@ pub const COMMANDS: &[Command] = &[
     Command::admin(latency_graph, told(latency("latency|graph", Exactly(3), "2.8.13"))),
     Command::admin(latency_help, slow("latency|help", Exactly(2), "2.8.13")),
     Command::admin(latency_histogram, told(latency("latency|histogram", AtLeast(2), "7.0.0"))),
-    Command::admin(latency_none, told(latency("latency|history", Exactly(3), "2.8.13"))),
-    Command::admin(latency_none, told(latency("latency|latest", Exactly(2), "2.8.13"))),
+    Command::admin(latency_history, told(latency("latency|history", Exactly(3), "2.8.13"))),
+    Command::admin(latency_latest, told(latency("latency|latest", Exactly(2), "2.8.13"))),
     Command::admin(
         latency_reset,
         latency("latency|reset", AtLeast(2), "2.8.13")
@@ -134,14 +135,43 @@ fn latency_help(ax: &mut AdminCtx) -> CmdResult {
     Ok(help(ax.cx.reply, "LATENCY", LATENCY_HELP))
 }
 
-/// LATENCY LATEST, HISTORY: no events are sampled.
-fn latency_none(ax: &mut AdminCtx) -> CmdResult {
-    Ok(ax.cx.reply.empty_array())
+/// LATENCY LATEST
+fn latency_latest(ax: &mut AdminCtx) -> CmdResult {
+    let events = ax.core.stats.latency.events();
+    let reply = &mut *ax.cx.reply;
+    reply.array(events.len());
+    for (name, event) in &events {
+        let (secs, ms) = event.samples.back().copied().unwrap_or_default();
+        reply.array(4);
+        let _ = reply.bulk(name.as_bytes());
+        for number in [secs, ms, event.max_ms] {
+            let _ = reply.int(number as i64);
+        }
+    }
+    Ok(reply.done())
 }
 
-/// LATENCY RESET
+/// LATENCY HISTORY event
+fn latency_history(ax: &mut AdminCtx) -> CmdResult {
+    let events = ax.core.stats.latency.events();
+    let name = String::from_utf8_lossy(ax.cx.args.word(2)).into_owned();
+    let Some(event) = events.get(name.as_str()) else { return Ok(ax.cx.reply.empty_array()) };
+    let reply = &mut *ax.cx.reply;
+    reply.array(event.samples.len());
+    for (secs, ms) in &event.samples {
+        reply.array(2);
+        let _ = reply.int(*secs as i64);
+        let _ = reply.int(*ms as i64);
+    }
+    Ok(reply.done())
+}
+
+/// LATENCY RESET \[event ...\]
 fn latency_reset(ax: &mut AdminCtx) -> CmdResult {
-    Ok(ax.cx.reply.int(0))
+    ax.cx.args.bytes()?;
+    let names: Vec<&[u8]> = ax.cx.args.remaining().collect();
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|asked| is_word(asked, name));
+    Ok(ax.cx.reply.count(ax.core.stats.latency.forget(wanted)))
 }
 
 /// LATENCY GRAPH

@@ -93,7 +93,7 @@ fn watch(ax: &mut AdminCtx) -> CmdResult {
     for key in ax.cx.args.remaining() {
         // A key that is past its deadline already is watched as one that is not there.
         ax.cx.db.expire_if_due(key);
-        transaction::watch(ax.session, ax.cx.db.hold(), key);
+        transaction::watch(ax.session, ax.cx.db.hold(), key, ax.cx.now);
     }
     Ok(ax.cx.reply.ok())
 }

@@ -203,7 +203,12 @@ pub fn try_serve(
     let Scratch { fx, record } = scratch;
     let mut unit = Unit { worker, hold, env, fx, record, may_block: true, hash: None };
     let args = waiter.args.args();
+    let before = worker.clock.get();
     let block = dispatch::run(&mut unit, None, waiter.db, waiter.row, args, &mut reply);
+    let nanos = worker.clock.get().duration_since(before).as_nanos() as u64;
+    if block.is_none() && worker.core.stats.slowlog.wants(nanos) {
+        dispatch::keep_slow(worker.core, &waiter.client, waiter.row, &args, nanos);
+    }
     match block {
         Some(_) => None,
         None => Some(std::mem::take(reply.buffer())),

@@ -151,6 +151,7 @@ impl Core {
         let persist = Persistence::new(&config);
         let stats = Stats::default();
         stats.slowlog.set_threshold(config.slowlog_log_slower_than);
+        stats.latency.set_threshold(config.latency_monitor_threshold);
         stats.latency_tracking.store(config.latency_tracking, Ordering::Relaxed);
         Box::leak(Box::new(Core {
             keyspace: Keyspace::new(),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use crate::base::clock;
 use crate::base::hash::hash_bytes;
 use crate::engine::blocking;
-use crate::engine::client::ClientFlags;
+use crate::engine::client::{Client, ClientFlags};
 use crate::engine::command::{Row, Run};
 use crate::engine::context::{AdminCtx, Block, Ctx};
 use crate::engine::core::{Attention, Core, Scratch, Worker};
@@ -56,13 +56,17 @@ pub fn execute(
 ) {
     let start = reply.len();
     let core = worker.core;
+    let mut confirms = false;
     match found.and_then(|row| gate::check(core, session, row, reply.protocol()).map(|()| row)) {
         Err(error) => refuse(worker, session, args, reply, &error),
         Ok(row) => {
             session.client.figures.command.store(row.index as u32, Ordering::Relaxed);
+            // Confirmations of subscriptions are messages, which CLIENT REPLY does not hold back.
+            confirms = row.spec().flags.has(Flags::PUBSUB.with(Flags::NOSCRIPT));
             let queued = session.multi.is_some() && !transaction::runs_at_once(row);
-            if !queued && core.has_attention(Attention::MONITORED) {
-                monitor::feed(core, &session.client, session.db, row, &args);
+            let monitored = !queued && core.has_attention(Attention::MONITORED);
+            if monitored {
+                monitor::feed_before(core, &session.client.addr, session.db, row, &args);
             }
             if queued {
                 transaction::queue(session, row, args, reply);
@@ -71,10 +75,13 @@ pub fn execute(
             } else {
                 run_alone(worker, env, session, row, args, reply, hash);
             }
+            if monitored {
+                monitor::feed(core, &session.client.addr, session.db, row, &args);
+            }
         }
     }
     if session.reply_mode != ReplyMode::On {
-        silence(session, reply, start);
+        silence(session, reply, if confirms { reply.len() } else { start });
     }
 }
 
@@ -224,22 +231,40 @@ pub fn run(
         counters.calls.add(1);
         counters.nanos.add(nanos);
         worker.stats.processed.add(1);
-        let stats = &worker.core.stats;
-        if stats.latency_tracking.load(Ordering::Relaxed) {
+        if worker.core.stats.latency_tracking.load(Ordering::Relaxed) {
             counters.latencies.add(nanos);
         }
-        if stats.slowlog.wants(nanos)
-            && let Some(session) = session
-        {
-            keep_slow(worker.core, session, row, &args, nanos);
-        }
+        tell_slow(worker.core, session, row, &args, nanos);
     }
     block
 }
 
+/// Leaves word of a command that took long.
+#[inline]
+fn tell_slow(core: &Core, session: Option<&mut Session>, row: &Row, args: &Args, nanos: u64) {
+    if core.stats.latency.wants(nanos) {
+        keep_latency(core, row, nanos);
+    }
+    if core.stats.slowlog.wants(nanos)
+        && let Some(session) = session
+    {
+        keep_slow(core, &session.client, row, args, nanos);
+    }
+}
+
+/// LATENCY keeps the command's time.
+#[cold]
+fn keep_latency(core: &Core, row: &Row, nanos: u64) {
+    let event = match row.spec().flags.has(Flags::FAST) {
+        true => "fast-command",
+        false => "command",
+    };
+    core.stats.latency.add(event, clock::unix_us() / 1_000_000, nanos / 1_000_000);
+}
+
 /// SLOWLOG keeps the command.
 #[cold]
-fn keep_slow(core: &Core, session: &Session, row: &Row, args: &Args, nanos: u64) {
+pub(super) fn keep_slow(core: &Core, client: &Client, row: &Row, args: &Args, nanos: u64) {
     if row.spec().flags.has(Flags::SKIP_SLOWLOG) {
         return;
     }
@@ -254,8 +279,8 @@ fn keep_slow(core: &Core, session: &Session, row: &Row, args: &Args, nanos: u64)
         at_secs: clock::unix_us() / 1_000_000,
         micros: nanos / 1000,
         words: slowlog::shortened(words.into_iter()),
-        addr: session.client.addr.clone(),
-        name: session.client.labels.lock().name.clone(),
+        addr: client.addr.clone(),
+        name: client.labels.lock().name.clone(),
     };
     let max = usize::try_from(core.config.load().slowlog_max_len).unwrap_or(usize::MAX);
     core.stats.slowlog.push(slow, max);

@@ -9,6 +9,7 @@ use crate::engine::command::Row;
 use crate::engine::core::{Attention, Core};
 use crate::pubsub::Listener;
 use crate::resp::args::Args;
+use crate::spec::category::Group;
 use crate::spec::flags::Flags;
 
 /// Shows the client every command from here on.
@@ -32,15 +33,28 @@ pub fn leave(core: &Core, client: &Client) {
     core.set_attention(Attention::MONITORED, !monitors.is_empty());
 }
 
-/// Tells everyone who listens of a command that is about to run.
+/// Tells everyone of a script that is about to run: its commands are shown after it.
 #[cold]
-pub fn feed(core: &Core, client: &Client, db: u32, row: &Row, args: &Args) {
+pub fn feed_before(core: &Core, from: &str, db: u32, row: &Row, args: &Args) {
+    if row.spec().group == Group::Scripting && row.spec().flags.has(Flags::SKIP_MONITOR) {
+        show(core, from, db, row, args);
+    }
+}
+
+/// Tells everyone who listens of a command that has run; `from` is the client's address, or
+/// `lua` for a script.
+#[cold]
+pub fn feed(core: &Core, from: &str, db: u32, row: &Row, args: &Args) {
     if row.spec().flags.has_any(Flags::ADMIN.with(Flags::SKIP_MONITOR)) {
         return;
     }
+    show(core, from, db, row, args);
+}
+
+fn show(core: &Core, from: &str, db: u32, row: &Row, args: &Args) {
     let now = clock::unix_us();
     let mut line =
-        format!("+{}.{:06} [{db} {}]", now / 1_000_000, now % 1_000_000, client.addr).into_bytes();
+        format!("+{}.{:06} [{db} {}]", now / 1_000_000, now % 1_000_000, from).into_bytes();
     for (index, word) in args.words().enumerate() {
         line.push(b' ');
         match is_secret(row, args, index) {

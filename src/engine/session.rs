@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::base::clock::UnixMs;
 use crate::engine::client::Client;
 use crate::engine::command::Row;
 use crate::engine::core::Core;
@@ -48,6 +49,8 @@ pub struct Session {
     pub multi: Option<Multi>,
     /// Keys under WATCH.
     pub watched: Vec<DbKey>,
+    /// When the first of them came under WATCH.
+    pub watching_since: UnixMs,
     /// Raised when one of them is touched; a new flag for each WATCH.
     pub touched: Touched,
     /// Subscriptions by [`Topic`].
@@ -73,6 +76,7 @@ impl Session {
             authenticated,
             multi: None,
             watched: Vec::new(),
+            watching_since: UnixMs(0),
             touched: Touched::default(),
             topics: Default::default(),
             reply_mode: ReplyMode::On,

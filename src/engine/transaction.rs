@@ -5,6 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::base::clock::UnixMs;
 use crate::base::hash::hash_bytes;
 use crate::engine::client::ClientFlags;
 use crate::engine::command::Row;
@@ -54,7 +55,10 @@ pub fn discard(core: &Core, session: &mut Session) -> Result<(), CmdError> {
 }
 
 /// Watches a key. The hold covers it.
-pub fn watch(session: &mut Session, hold: &mut Hold, key: &[u8]) {
+pub fn watch(session: &mut Session, hold: &mut Hold, key: &[u8], now: UnixMs) {
+    if session.watched.is_empty() {
+        session.watching_since = now;
+    }
     let at = DbKey { db: session.db, key: key.into() };
     if session.watched.contains(&at) {
         return;
@@ -91,7 +95,10 @@ fn is_broken(session: &Session, hold: &Hold, env: &Env) -> bool {
             let hash = hash_bytes(&at.key);
             let db = hold.shard(shard_of(hash)).db(at.db);
             let entry = db.and_then(|db| db.keys.get(hash, &at.key));
-            entry.and_then(|entry| entry.deadline()).is_some_and(|deadline| deadline < env.now)
+            // One that was past its deadline before was watched as absent.
+            entry
+                .and_then(|entry| entry.deadline())
+                .is_some_and(|deadline| deadline < env.now && deadline >= session.watching_since)
         })
 }
 
@@ -163,10 +170,14 @@ fn run_queued(
         Ok(()) => {
             let db = session.db;
             let core = unit.worker.core;
-            if core.has_attention(Attention::MONITORED) {
-                monitor::feed(core, &session.client, db, row, &args);
+            let monitored = core.has_attention(Attention::MONITORED);
+            if monitored {
+                monitor::feed_before(core, &session.client.addr, db, row, &args);
             }
-            let _ = dispatch::run(unit, Some(session), db, row, args, reply);
+            let _ = dispatch::run(unit, Some(&mut *session), db, row, args, reply);
+            if monitored {
+                monitor::feed(core, &session.client.addr, session.db, row, &args);
+            }
         }
         Err(error) => fail(unit.worker, reply, &error),
     }

@@ -596,12 +596,15 @@ impl<'a> DbView<'a> {
 
     /// Exchanges two databases for every client at once.
     pub fn swap(&mut self, a: u32, b: u32) {
+        let now = self.env.now;
         let shards: Vec<usize> = self.hold.shards().collect();
         for at in shards {
             let shard = self.hold.shard_mut(at);
+            // A key past its deadline is as good as absent.
             let in_either = move |shard: &crate::keyspace::shard::Shard, key: &[u8]| {
                 let hash = hash_bytes(key);
-                let has = |db| shard.db(db).is_some_and(|db| db.keys.get(hash, key).is_some());
+                let live = |entry: &Entry| entry.deadline().is_none_or(|deadline| deadline >= now);
+                let has = |db| shard.db(db).and_then(|db| db.keys.get(hash, key)).is_some_and(live);
                 has(a) || has(b)
             };
             shard.touch_all(a, in_either);

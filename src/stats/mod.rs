@@ -1,6 +1,7 @@
 //! Counters of the server, written by one thread each and summed when asked.
 
 pub mod histogram;
+pub mod latency;
 pub mod memory;
 pub mod rates;
 pub mod slowlog;
@@ -80,6 +81,8 @@ pub struct Stats {
     errors: Mutex<BTreeMap<String, u64>>,
     /// SLOWLOG.
     pub slowlog: slowlog::SlowLog,
+    /// LATENCY.
+    pub latency: latency::LatencyMonitor,
     /// Whether latencies are counted (`latency-tracking`).
     pub latency_tracking: AtomicBool,
     /// What happens per second.

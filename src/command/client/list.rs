@@ -62,7 +62,6 @@ fn flags(client: &Client) -> String {
         (ClientType::of(client) == ClientType::Pubsub, 'P'),
         (figures.multi.load(Ordering::Relaxed) >= 0, 'x'),
         (figures.blocked.load(Ordering::Relaxed), 'b'),
-        (has(ClientFlags::DIRTY_EXEC), 'd'),
         (has(ClientFlags::CLOSING), 'c'),
         (client.is_killed(), 'A'),
         (has(ClientFlags::UNIX), 'U'),

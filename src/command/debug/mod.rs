@@ -241,7 +241,6 @@ fn populate(ax: &mut AdminCtx) -> CmdResult {
 fn protocol(ax: &mut AdminCtx) -> CmdResult {
     let name = ax.cx.args.option()?;
     let reply = &mut *ax.cx.reply;
-    let only_resp3 = || CmdError::err("RESP2 not supported by this command");
     let numbers = |reply: &mut Reply| (0..3).for_each(|number| drop(reply.int(number)));
     Ok(match name.as_str() {
         "string" => reply.bulk(b"Hello World"),
@@ -269,19 +268,18 @@ fn protocol(ax: &mut AdminCtx) -> CmdResult {
             reply.done()
         }
         "attrib" => {
-            if !reply.is_resp3() {
-                return Err(only_resp3());
+            if reply.is_resp3() {
+                reply.attribute(1);
+                let _ = reply.bulk(b"key-popularity");
+                reply.array(2);
+                let _ = reply.bulk(b"key:123");
+                let _ = reply.int(90);
             }
-            reply.attribute(1);
-            let _ = reply.bulk(b"key-popularity");
-            reply.array(2);
-            let _ = reply.bulk(b"key:123");
-            let _ = reply.int(90);
             reply.bulk(b"Some real reply following the attribute")
         }
         "push" => {
             if !reply.is_resp3() {
-                return Err(only_resp3());
+                return Err(CmdError::err("RESP2 not supported by this command"));
             }
             reply.push(2);
             let _ = reply.bulk(b"server-cpu-usage");

@@ -59,6 +59,10 @@ pub(super) fn stats(ax: &mut AdminCtx, out: &mut Fields) {
         ],
     );
     out.put("total_error_replies", core.stats.sum(|stats| &stats.errors));
+    input_and_output(core, out);
+}
+
+fn input_and_output(core: &Core, out: &mut Fields) {
     zeros(out, &["dump_payload_sanitizations"]);
     out.put("total_reads_processed", core.stats.sum(|stats| &stats.reads));
     out.put("total_writes_processed", core.stats.sum(|stats| &stats.writes));
