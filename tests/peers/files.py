@@ -160,17 +160,49 @@ def old_formats_load():
         holds(rekeep, home, from_file(file.with_suffix('.contents.jsonl')))
 
 
-def a_damaged_snapshot_stops_the_start_and_stays():
-    home, damaged = scratch('damaged'), (LEGACY / 'corrupt_ziplist.rdb').read_bytes()
-    (home / 'dump.rdb').write_bytes(damaged)
+def refuses(home, options, *words):
+    """The start fails, says these words, and leaves the directory as it was."""
+    def files():
+        return {path.relative_to(home): path.is_file() and path.read_bytes() for path in home.rglob('*')}
+
+    before = files()
     try:
-        rekeep(home)
+        rekeep(home, *options)
     except DidNotStart as said:
-        if 'dump.rdb' not in str(said) or 'offset 488' not in str(said):
-            raise Problem(f'neither file nor offset is named:\n{said}') from None
+        missing = [word for word in words if word not in str(said)]
+        if missing:
+            raise Problem(f'it does not say {missing}:\n{said}') from None
     else:
         raise Problem('it was loaded')
-    same((home / 'dump.rdb').read_bytes(), damaged, 'the file')
+    after = files()
+    same(sorted(map(str, after)), sorted(map(str, before)), 'the names of the files')
+    same(after == before, True, 'the files are as they were')
+
+
+def what_cannot_be_used_stops_the_start_and_stays():
+    for options in QUIET, COMPOSE:
+        home = scratch('damaged')
+        shutil.copy(LEGACY / 'corrupt_ziplist.rdb', home / 'dump.rdb')
+        refuses(home, options, 'dump.rdb', "key 'key:000000000091'", 'offset 488')
+    good = b'*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n'
+    unknown = good + b'*2\r\n$6\r\nNOSUCH\r\n$1\r\nk\r\n' + good
+    garbage = good + b'garbage\r\n' + good
+    for log, words in (unknown, ('NOSUCH', 'offset 50')), (garbage, ('offset 27',)):
+        home = scratch('single')
+        (home / 'appendonly.aof').write_bytes(log)
+        refuses(home, COMPOSE, 'appendonly.aof', *words)
+        home = scratch('parts')
+        parts = home / 'appendonlydir'
+        parts.mkdir()
+        (parts / 'appendonly.aof.1.incr.aof').write_bytes(log)
+        refuses(home, COMPOSE, 'no manifest')
+        manifest = parts / 'appendonly.aof.manifest'
+        manifest.write_text('file appendonly.aof.1.incr.aof seq 1 type i\n')
+        refuses(home, COMPOSE, 'appendonly.aof.1.incr.aof', *words)
+        manifest.write_text('file appendonly.aof.7.incr.aof seq 7 type i\n')
+        refuses(home, COMPOSE, 'appendonly.aof.7.incr.aof', 'does not exist')
+        manifest.write_text('nonsense\n')
+        refuses(home, COMPOSE, 'appendonly.aof.manifest')
 
 
 def a_directory_of_redis_moves_over():
@@ -261,6 +293,6 @@ def the_tools_pass_what_the_other_wrote():
 if __name__ == '__main__':
     main([their_snapshots_load, their_encodings_are_ours, their_logs_load, our_snapshots_load_there,
           our_logs_load_there, our_own_files_load, old_formats_load,
-          a_damaged_snapshot_stops_the_start_and_stays, a_directory_of_redis_moves_over,
+          what_cannot_be_used_stops_the_start_and_stays, a_directory_of_redis_moves_over,
           a_lone_snapshot_is_adopted, a_single_log_of_old_is_upgraded, dumped_values_are_restored,
           the_tools_pass_what_the_other_wrote])
