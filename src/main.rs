@@ -21,12 +21,18 @@ pub static ALLOCATOR_SETTINGS: Option<&'static std::ffi::c_char> =
 fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
     let code = match cli::ask(&argv, &mut std::io::stdin()) {
-        Ok(Ask::Serve(startup)) => startup::serve(*startup),
+        Ok(Ask::Serve(startup)) => startup::serve(startup.config, startup.config_file),
         Ok(Ask::Print(text)) => {
             println!("{text}");
             0
         }
-        Ok(_) => 1,
+        Ok(Ask::CheckRdb(tool)) => tool.run(),
+        Ok(Ask::CheckAof(tool)) => tool.run(),
+        Ok(Ask::CheckSystem) => {
+            let (findings, well) = cli::check_system();
+            println!("{findings}");
+            i32::from(!well)
+        }
         Err(refusal) => {
             eprintln!("{refusal}");
             1

@@ -1,6 +1,6 @@
 //! The table of settings agrees with the example file and with what Redis 7.4 says of itself.
 //!
-//! `UPDATE=1 cargo test --test config` writes the example file anew.
+//! `UPDATE=1 cargo test --test config` writes the example file and the list in README.md anew.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -111,6 +111,38 @@ fn the_example_file_says_what_the_table_says() {
         assert_eq!(stands, expected, "write it anew with UPDATE=1");
     }
     assert_eq!(stands, example());
+}
+
+/// The settings without effect, by the reason.
+fn idle_list() -> String {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for setting in SETTINGS.iter().filter(|row| !row.traits.has(Traits::HIDDEN)) {
+        let Some(reason) = setting.idle else { continue };
+        let name = format!("`{}`", setting.name());
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, names)) => names.push(name),
+            None => reasons.push((reason, vec![name])),
+        }
+    }
+    let lines =
+        reasons.iter().map(|(reason, names)| format!("- {}: {reason}.\n", names.join(", ")));
+    lines.collect()
+}
+
+#[test]
+fn the_readme_lists_the_settings_without_effect() {
+    const START: &str = "UPDATE=1 cargo test --test config -->\n";
+    const END: &str = "<!-- end of the list -->";
+    let path = root("README.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let start = text.find(START).expect("a mark where the list starts") + START.len();
+    let end = start + text[start..].find(END).expect("a mark where the list ends");
+    let list = idle_list();
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, [&text[..start], &list, &text[end..]].concat()).unwrap();
+    } else {
+        assert_eq!(&text[start..end], list, "write it anew with UPDATE=1");
+    }
 }
 
 #[test]

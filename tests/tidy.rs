@@ -11,6 +11,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 
 /// The files that may hold unsafe code.
 const UNSAFE_FILES: &[&str] = &[
+    "src/base/fs.rs",
     "src/base/long_double.rs",
     "src/ds/dict.rs",
     "src/ds/thin.rs",
@@ -18,6 +19,11 @@ const UNSAFE_FILES: &[&str] = &[
     "src/keyspace/lock.rs",
     "src/keyspace/open.rs",
     "src/keyspace/view.rs",
+    "src/main.rs",
+    "src/net/io.rs",
+    "src/persist/child.rs",
+    "src/script/machine.rs",
+    "src/script/raise.rs",
     "src/server/logging.rs",
     "src/value/zset.rs",
 ];
@@ -197,7 +203,7 @@ fn unsafe_code_stands_only_where_it_is_listed_and_says_why() {
 
 #[test]
 fn every_folder_is_on_the_map() {
-    let Ok(map) = fs::read_to_string(root().join("ARCHITECTURE.md")) else { return };
-    let missing = folders().into_iter().filter(|folder| !map.contains(&format!("{folder}/")));
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let missing = folders().into_iter().filter(|folder| !map.contains(&format!("`{folder}/`")));
     all_well(missing.map(|folder| format!("ARCHITECTURE.md does not name {folder}/")).collect());
 }

@@ -1,12 +1,16 @@
 //! The command lines of the tools that check files.
 
 use std::ffi::OsString;
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 
+use crate::base::fs::Disk;
 use crate::cli::{Ask, Refusal};
+use crate::persist::aof::check::{self as aof, Repair};
+use crate::persist::rdb::check as rdb;
 
 /// Reads a snapshot file to its end and tells the first thing wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
@@ -30,6 +34,33 @@ pub struct CheckAof {
     /// The manifest, appendonly.aof.manifest, or a single file.
     #[arg(value_name = "MANIFEST-OR-FILE")]
     pub file: PathBuf,
+}
+
+impl CheckRdb {
+    /// Does it, reports on standard output, and gives the exit code.
+    pub fn run(&self) -> i32 {
+        let mut out = BufWriter::new(io::stdout().lock());
+        let checked = rdb::check(&Disk::real(), &self.file, &mut out);
+        exit_code(checked.and_then(|well| out.flush().map(|()| well)))
+    }
+}
+
+impl CheckAof {
+    /// Does it, asks and reports on the terminal, and gives the exit code.
+    pub fn run(&self) -> i32 {
+        let repair = match (self.truncate_to_timestamp, self.fix) {
+            (Some(moment), _) => Repair::ToTimestamp(moment),
+            (None, true) => Repair::Fix,
+            (None, false) => Repair::None,
+        };
+        let (mut answers, mut out) = (io::stdin().lock(), io::stdout().lock());
+        exit_code(aof::check(&Disk::real(), &self.file, repair, &mut answers, &mut out))
+    }
+}
+
+/// A report that could not be written is no success either.
+fn exit_code(checked: io::Result<bool>) -> i32 {
+    i32::from(!checked.unwrap_or(false))
 }
 
 /// What the words behind `redis-check-rdb` ask for.

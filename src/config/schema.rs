@@ -11,6 +11,12 @@ const LONG_MAX: i128 = i64::MAX as i128;
 const ULONG_MAX: i128 = u64::MAX as i128;
 
 const NO_CLUSTER: &str = "Rekeep is a single server or a primary with replicas, never a cluster";
+const NO_TLS: &str = "TLS is not there yet";
+const NO_REPLICATION: &str = "replication is not there yet";
+const NO_USERS: &str = "users beside the default one are not there yet";
+const NO_EVICTION: &str = "nothing is evicted yet: a full server refuses writes";
+const FREED_APART: &str = "what is removed is always freed by another thread";
+const NO_REPORT: &str = "a crash leaves a line with its place and no report";
 const NO_DEFRAG: &str = "values are not moved; huge pages keep the heap compact";
 
 settings! {
@@ -22,7 +28,9 @@ settings! {
         /// TCP port to listen on; 0 means none.
         port: u16 = 6379, "port", Kind::Int(0, 65535), Traits::RUN;
         /// Without a password, serve only clients of this machine.
-        protected_mode: bool = true, "protected-mode", Kind::Plain, Traits::RUN;
+        // The image is built with `no`: there, published ports decide who reaches the server.
+        protected_mode: bool = !matches!(option_env!("REKEEP_PROTECTED_MODE"), Some("no")),
+            "protected-mode", Kind::Plain, Traits::RUN;
         /// Path of a Unix socket to listen on; empty means none.
         unixsocket: Text = Text::default(), "unixsocket", Kind::Plain, Traits::START;
         /// Permissions of the Unix socket, in octal; 0 leaves them to the umask.
@@ -42,7 +50,7 @@ settings! {
         max_new_tls_connections_per_cycle: u32 = 1,
             "max-new-tls-connections-per-cycle", Kind::Int(1, 1000), Traits::RUN, idle "each listener accepts on a task of its own and starves nobody";
         /// Local address of outgoing connections; empty lets the kernel choose.
-        bind_source_addr: Text = Text::default(), "bind-source-addr", Kind::Plain, Traits::RUN;
+        bind_source_addr: Text = Text::default(), "bind-source-addr", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
         /// Mark of listening sockets, for packet filters; 0 means none.
         socket_mark_id: u32 = 0,
             "socket-mark-id", Kind::Int(0, UINT_MAX), Traits::START, idle "sockets are not marked";
@@ -55,20 +63,20 @@ settings! {
             "io-threads-do-reads", Kind::Plain, Traits::START, idle "every thread reads, runs and replies for its own clients";
         // TLS
         /// TCP port to listen on for TLS; 0 means none.
-        tls_port: u16 = 0, "tls-port", Kind::Int(0, 65535), Traits::RUN;
+        tls_port: u16 = 0, "tls-port", Kind::Int(0, 65535), Traits::RUN, idle NO_TLS;
         /// Certificate the server shows, a PEM file.
-        tls_cert_file: Text = Text::default(), "tls-cert-file", Kind::Plain, Traits::RUN;
+        tls_cert_file: Text = Text::default(), "tls-cert-file", Kind::Plain, Traits::RUN, idle NO_TLS;
         /// Private key of the certificate, a PEM file.
-        tls_key_file: Text = Text::default(), "tls-key-file", Kind::Plain, Traits::RUN;
+        tls_key_file: Text = Text::default(), "tls-key-file", Kind::Plain, Traits::RUN, idle NO_TLS;
         /// Password of the private key.
         tls_key_file_pass: Text = Text::default(),
             "tls-key-file-pass", Kind::Plain, Traits::RUN.and(Traits::SECRET), idle "only keys without a password are read";
         /// Certificate for outgoing connections, when another one is wanted.
         tls_client_cert_file: Text = Text::default(),
-            "tls-client-cert-file", Kind::Plain, Traits::RUN;
+            "tls-client-cert-file", Kind::Plain, Traits::RUN, idle NO_TLS;
         /// Private key for outgoing connections.
         tls_client_key_file: Text = Text::default(),
-            "tls-client-key-file", Kind::Plain, Traits::RUN;
+            "tls-client-key-file", Kind::Plain, Traits::RUN, idle NO_TLS;
         /// Password of the private key for outgoing connections.
         tls_client_key_file_pass: Text = Text::default(),
             "tls-client-key-file-pass", Kind::Plain, Traits::RUN.and(Traits::SECRET), idle "only keys without a password are read";
@@ -76,18 +84,18 @@ settings! {
         tls_dh_params_file: Text = Text::default(),
             "tls-dh-params-file", Kind::Plain, Traits::RUN, idle "only elliptic curves are used";
         /// Certificates of the authorities that are trusted, a PEM file.
-        tls_ca_cert_file: Text = Text::default(), "tls-ca-cert-file", Kind::Plain, Traits::RUN;
+        tls_ca_cert_file: Text = Text::default(), "tls-ca-cert-file", Kind::Plain, Traits::RUN, idle NO_TLS;
         /// Directory of certificates of the authorities that are trusted.
-        tls_ca_cert_dir: Text = Text::default(), "tls-ca-cert-dir", Kind::Plain, Traits::RUN;
+        tls_ca_cert_dir: Text = Text::default(), "tls-ca-cert-dir", Kind::Plain, Traits::RUN, idle NO_TLS;
         /// Whether clients must show a certificate.
         tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes,
-            "tls-auth-clients", Kind::Plain, Traits::RUN;
+            "tls-auth-clients", Kind::Plain, Traits::RUN, idle NO_TLS;
         /// Whether replicas connect to their primary with TLS.
-        tls_replication: bool = false, "tls-replication", Kind::Plain, Traits::RUN;
+        tls_replication: bool = false, "tls-replication", Kind::Plain, Traits::RUN, idle NO_TLS;
         /// Whether the cluster bus uses TLS.
         tls_cluster: bool = false, "tls-cluster", Kind::Plain, Traits::RUN, idle NO_CLUSTER;
         /// Protocol versions that are accepted; empty means TLSv1.2 and TLSv1.3.
-        tls_protocols: Text = Text::default(), "tls-protocols", Kind::Plain, Traits::RUN;
+        tls_protocols: Text = Text::default(), "tls-protocols", Kind::Plain, Traits::RUN, idle NO_TLS;
         /// Ciphers of TLSv1.2.
         tls_ciphers: Text = Text::default(),
             "tls-ciphers", Kind::Plain, Traits::RUN, idle "the TLS library's own safe choice is used";
@@ -98,10 +106,10 @@ settings! {
         tls_prefer_server_ciphers: bool = false,
             "tls-prefer-server-ciphers", Kind::Plain, Traits::RUN, idle "the TLS library's own safe choice is used";
         /// Whether clients may resume sessions.
-        tls_session_caching: bool = true, "tls-session-caching", Kind::Plain, Traits::RUN;
+        tls_session_caching: bool = true, "tls-session-caching", Kind::Plain, Traits::RUN, idle NO_TLS;
         /// Sessions kept for resumption.
         tls_session_cache_size: i32 = 20480,
-            "tls-session-cache-size", Kind::Int(0, INT_MAX), Traits::RUN;
+            "tls-session-cache-size", Kind::Int(0, INT_MAX), Traits::RUN, idle NO_TLS;
         /// Seconds a session is kept for resumption.
         tls_session_cache_timeout: i32 = 300,
             "tls-session-cache-timeout", Kind::Int(0, INT_MAX), Traits::RUN, idle "the TLS library decides";
@@ -117,10 +125,10 @@ settings! {
         /// Print the logo also when the log is not a terminal.
         always_show_logo: bool = false, "always-show-logo", Kind::Plain, Traits::START;
         /// Show the role and the address in the process title.
-        set_proc_title: bool = true, "set-proc-title", Kind::Plain, Traits::START;
+        set_proc_title: bool = true, "set-proc-title", Kind::Plain, Traits::START, idle "the process keeps the name it was started by";
         /// What the process title says.
         proc_title_template: Text = text("{title} {listen-addr} {server-mode}"),
-            "proc-title-template", Kind::Checked(title_template), Traits::RUN;
+            "proc-title-template", Kind::Checked(title_template), Traits::RUN, idle "the process keeps the name it was started by";
         /// Locale by which SORT ALPHA compares.
         locale_collate: Text = Text::default(),
             "locale-collate", Kind::Plain, Traits::RUN, idle "SORT ALPHA compares bytes";
@@ -130,9 +138,9 @@ settings! {
         /// How often a second background work runs, 1 to 500.
         hz: i32 = 10, "hz", Kind::Int(0, INT_MAX), Traits::RUN;
         /// Whether background work runs more often with many clients.
-        dynamic_hz: bool = true, "dynamic-hz", Kind::Plain, Traits::RUN;
+        dynamic_hz: bool = true, "dynamic-hz", Kind::Plain, Traits::RUN, idle "periodic work takes the same little time however many clients there are";
         /// Seconds a shutdown waits for replicas that lag.
-        shutdown_timeout: i32 = 10, "shutdown-timeout", Kind::Int(0, INT_MAX), Traits::RUN;
+        shutdown_timeout: i32 = 10, "shutdown-timeout", Kind::Int(0, INT_MAX), Traits::RUN, idle NO_REPLICATION;
         /// What SIGINT asks for: default, save, nosave, now, force.
         shutdown_on_sigint: ShutdownOn = ShutdownOn::default(),
             "shutdown-on-sigint", Kind::Plain, Traits::RUN.and(Traits::WORDS);
@@ -156,12 +164,12 @@ settings! {
         syslog_facility: SyslogFacility = SyslogFacility::Local0,
             "syslog-facility", Kind::Plain, Traits::START, idle "the log goes to standard output or to a file";
         /// Whether a crash writes a report into the log.
-        crash_log_enabled: bool = true, "crash-log-enabled", Kind::Plain, Traits::RUN;
+        crash_log_enabled: bool = true, "crash-log-enabled", Kind::Plain, Traits::RUN, idle NO_REPORT;
         /// Whether a crash report tests the memory.
         crash_memcheck_enabled: bool = true,
             "crash-memcheck-enabled", Kind::Plain, Traits::RUN, idle "no memory test is made";
         /// Whether keys and values are kept out of the log.
-        hide_user_data_from_log: bool = false, "hide-user-data-from-log", Kind::Plain, Traits::RUN;
+        hide_user_data_from_log: bool = false, "hide-user-data-from-log", Kind::Plain, Traits::RUN, idle NO_REPORT;
         // Snapshots
         /// Save a snapshot after so many seconds if at least so many changes were made; several
         /// pairs. An empty value means never.
@@ -184,7 +192,7 @@ settings! {
         /// 7.0, 11 by 7.2, 12 by 7.4. Valkey 8 reads up to 11. (Rekeep only.)
         rdb_version: i32 = 11, "rdb-version", Kind::Int(9, 12), Traits::RUN;
         /// Remove the snapshot files of replication when nothing else needs them.
-        rdb_del_sync_files: bool = false, "rdb-del-sync-files", Kind::Plain, Traits::RUN;
+        rdb_del_sync_files: bool = false, "rdb-del-sync-files", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
         /// Sync a snapshot piece by piece while it is written.
         rdb_save_incremental_fsync: bool = true,
             "rdb-save-incremental-fsync", Kind::Plain, Traits::RUN;
@@ -223,84 +231,84 @@ settings! {
         // Replication
         /// Address and port of the primary to follow.
         replicaof: Option<Primary> = None,
-            "replicaof slaveof", Kind::Plain, Traits::START.and(Traits::WORDS);
+            "replicaof slaveof", Kind::Plain, Traits::START.and(Traits::WORDS), idle NO_REPLICATION;
         /// User to log in to the primary as.
         masteruser: Text = Text::default(),
-            "masteruser", Kind::Plain, Traits::RUN.and(Traits::SECRET);
+            "masteruser", Kind::Plain, Traits::RUN.and(Traits::SECRET), idle NO_REPLICATION;
         /// Password to log in to the primary with.
         masterauth: Text = Text::default(),
-            "masterauth", Kind::Plain, Traits::RUN.and(Traits::SECRET);
+            "masterauth", Kind::Plain, Traits::RUN.and(Traits::SECRET), idle NO_REPLICATION;
         /// Whether a replica answers while its link is down.
         replica_serve_stale_data: bool = true,
-            "replica-serve-stale-data slave-serve-stale-data", Kind::Plain, Traits::RUN;
+            "replica-serve-stale-data slave-serve-stale-data", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
         /// Whether a replica refuses writes.
         replica_read_only: bool = true,
-            "replica-read-only slave-read-only", Kind::Plain, Traits::RUN;
+            "replica-read-only slave-read-only", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
         /// Whether a replica frees its old data in the background.
         replica_lazy_flush: bool = false,
-            "replica-lazy-flush slave-lazy-flush", Kind::Plain, Traits::RUN;
+            "replica-lazy-flush slave-lazy-flush", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
         /// Whether a replica leaves eviction to its primary.
         replica_ignore_maxmemory: bool = true,
-            "replica-ignore-maxmemory slave-ignore-maxmemory", Kind::Plain, Traits::RUN;
+            "replica-ignore-maxmemory slave-ignore-maxmemory", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
         /// Whether a replica goes on when its disk fails.
         replica_ignore_disk_write_errors: bool = false,
-            "replica-ignore-disk-write-errors", Kind::Plain, Traits::RUN;
+            "replica-ignore-disk-write-errors", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
         /// Whether Sentinel is told of this replica.
         replica_announced: bool = true,
             "replica-announced", Kind::Plain, Traits::RUN, idle "Sentinel asks the primary, which names every replica";
         /// Who Sentinel promotes: the lowest first, 0 never.
         replica_priority: i32 = 100,
-            "replica-priority slave-priority", Kind::Int(0, INT_MAX), Traits::RUN;
+            "replica-priority slave-priority", Kind::Int(0, INT_MAX), Traits::RUN, idle NO_REPLICATION;
         /// Address a replica says it has.
         replica_announce_ip: Text = Text::default(),
-            "replica-announce-ip slave-announce-ip", Kind::Plain, Traits::RUN;
+            "replica-announce-ip slave-announce-ip", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
         /// Port a replica says it has; 0 means its own.
         replica_announce_port: u16 = 0,
-            "replica-announce-port slave-announce-port", Kind::Int(0, 65535), Traits::RUN;
+            "replica-announce-port slave-announce-port", Kind::Int(0, 65535), Traits::RUN, idle NO_REPLICATION;
         /// Send a full sync over the socket, without a file.
-        repl_diskless_sync: bool = true, "repl-diskless-sync", Kind::Plain, Traits::RUN;
+        repl_diskless_sync: bool = true, "repl-diskless-sync", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
         /// Seconds a full sync waits for more replicas.
         repl_diskless_sync_delay: i32 = 5,
-            "repl-diskless-sync-delay", Kind::Int(0, INT_MAX), Traits::RUN;
+            "repl-diskless-sync-delay", Kind::Int(0, INT_MAX), Traits::RUN, idle NO_REPLICATION;
         /// Replicas that are enough to begin at once; 0 waits the whole delay.
         repl_diskless_sync_max_replicas: i32 = 0,
-            "repl-diskless-sync-max-replicas", Kind::Int(0, INT_MAX), Traits::RUN;
+            "repl-diskless-sync-max-replicas", Kind::Int(0, INT_MAX), Traits::RUN, idle NO_REPLICATION;
         /// Where a replica puts a full sync: disabled (a file), on-empty-db, or swapdb.
         repl_diskless_load: DisklessLoad = DisklessLoad::Disabled,
-            "repl-diskless-load", Kind::Plain, Traits::RUN.and(Traits::NOT_LOADING);
+            "repl-diskless-load", Kind::Plain, Traits::RUN.and(Traits::NOT_LOADING), idle NO_REPLICATION;
         /// Seconds between pings to replicas.
         repl_ping_replica_period: i32 = 10,
-            "repl-ping-replica-period repl-ping-slave-period", Kind::Int(1, INT_MAX), Traits::RUN;
+            "repl-ping-replica-period repl-ping-slave-period", Kind::Int(1, INT_MAX), Traits::RUN, idle NO_REPLICATION;
         /// Seconds of silence after which a link is given up.
-        repl_timeout: i32 = 60, "repl-timeout", Kind::Int(1, INT_MAX), Traits::RUN;
+        repl_timeout: i32 = 60, "repl-timeout", Kind::Int(1, INT_MAX), Traits::RUN, idle NO_REPLICATION;
         /// Whether small packets to replicas are held back to save bandwidth.
         repl_disable_tcp_nodelay: bool = false,
-            "repl-disable-tcp-nodelay", Kind::Plain, Traits::RUN;
+            "repl-disable-tcp-nodelay", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
         /// Bytes of history kept for replicas that lose the link for a while.
         repl_backlog_size: u64 = 1 << 20,
             "repl-backlog-size", Kind::Memory(1, LONG_MAX), Traits::RUN;
         /// Seconds the history is kept without any replica; 0 means for ever.
-        repl_backlog_ttl: i64 = 3600, "repl-backlog-ttl", Kind::Int(0, LONG_MAX), Traits::RUN;
+        repl_backlog_ttl: i64 = 3600, "repl-backlog-ttl", Kind::Int(0, LONG_MAX), Traits::RUN, idle NO_REPLICATION;
         /// Replicas without which writes are refused; 0 asks for none.
         min_replicas_to_write: i32 = 0,
-            "min-replicas-to-write min-slaves-to-write", Kind::Int(0, INT_MAX), Traits::RUN;
+            "min-replicas-to-write min-slaves-to-write", Kind::Int(0, INT_MAX), Traits::RUN, idle NO_REPLICATION;
         /// Seconds of lag up to which a replica counts.
         min_replicas_max_lag: i32 = 10,
-            "min-replicas-max-lag min-slaves-max-lag", Kind::Int(0, INT_MAX), Traits::RUN;
+            "min-replicas-max-lag min-slaves-max-lag", Kind::Int(0, INT_MAX), Traits::RUN, idle NO_REPLICATION;
         /// What happens when a replicated command fails: ignore, panic, or panic-on-replicas.
         propagation_error_behavior: PropagationError = PropagationError::Ignore,
-            "propagation-error-behavior", Kind::Plain, Traits::RUN;
+            "propagation-error-behavior", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
         // Security
         /// Password of the default user; empty means none.
         requirepass: Text = Text::default(),
             "requirepass", Kind::Plain, Traits::RUN.and(Traits::SECRET);
         /// File of users; empty keeps them in this file.
-        aclfile: Text = Text::default(), "aclfile", Kind::Plain, Traits::START;
+        aclfile: Text = Text::default(), "aclfile", Kind::Plain, Traits::START, idle NO_USERS;
         /// Entries ACL LOG keeps.
-        acllog_max_len: u64 = 128, "acllog-max-len", Kind::Int(0, LONG_MAX), Traits::RUN;
+        acllog_max_len: u64 = 128, "acllog-max-len", Kind::Int(0, LONG_MAX), Traits::RUN, idle NO_USERS;
         /// Channels a new user may use: allchannels or resetchannels.
         acl_pubsub_default: PubsubDefault = PubsubDefault::Resetchannels,
-            "acl-pubsub-default", Kind::Plain, Traits::RUN;
+            "acl-pubsub-default", Kind::Plain, Traits::RUN, idle NO_USERS;
         /// Who may set protected settings: no, yes, or local (connections from this machine).
         enable_protected_configs: Permission = Permission::No,
             "enable-protected-configs", Kind::Plain, Traits::START;
@@ -317,36 +325,36 @@ settings! {
         maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::Noeviction,
             "maxmemory-policy", Kind::Plain, Traits::RUN;
         /// Keys looked at to find the one to evict.
-        maxmemory_samples: i32 = 5, "maxmemory-samples", Kind::Int(1, 64), Traits::RUN;
+        maxmemory_samples: i32 = 5, "maxmemory-samples", Kind::Int(1, 64), Traits::RUN, idle NO_EVICTION;
         /// How long eviction may hold up other work.
         maxmemory_eviction_tenacity: i32 = 10,
-            "maxmemory-eviction-tenacity", Kind::Int(0, 100), Traits::RUN;
+            "maxmemory-eviction-tenacity", Kind::Int(0, 100), Traits::RUN, idle NO_EVICTION;
         /// Bytes, or percent of maxmemory, that clients may use before the largest are
         /// disconnected; 0 means no limit.
         maxmemory_clients: Share = Share::Bytes(0),
-            "maxmemory-clients", Kind::MemoryOrPercent, Traits::RUN;
+            "maxmemory-clients", Kind::MemoryOrPercent, Traits::RUN, idle NO_EVICTION;
         /// Accesses it takes to reach the highest frequency; higher means more.
         lfu_log_factor: i32 = 10, "lfu-log-factor", Kind::Int(0, INT_MAX), Traits::RUN;
         /// Minutes after which an unused key's frequency drops by one; 0 means never.
         lfu_decay_time: i32 = 1, "lfu-decay-time", Kind::Int(0, INT_MAX), Traits::RUN;
         /// How hard expired keys are looked for.
-        active_expire_effort: i32 = 1, "active-expire-effort", Kind::Int(1, 10), Traits::RUN;
+        active_expire_effort: i32 = 1, "active-expire-effort", Kind::Int(1, 10), Traits::RUN, idle "the search for expired keys goes on where it finds many, and has a fixed share of time";
         /// Free evicted values in the background.
-        lazyfree_lazy_eviction: bool = false, "lazyfree-lazy-eviction", Kind::Plain, Traits::RUN;
+        lazyfree_lazy_eviction: bool = false, "lazyfree-lazy-eviction", Kind::Plain, Traits::RUN, idle NO_EVICTION;
         /// Free expired values in the background.
-        lazyfree_lazy_expire: bool = false, "lazyfree-lazy-expire", Kind::Plain, Traits::RUN;
+        lazyfree_lazy_expire: bool = false, "lazyfree-lazy-expire", Kind::Plain, Traits::RUN, idle FREED_APART;
         /// Free replaced values (RENAME and the like) in the background.
         lazyfree_lazy_server_del: bool = false,
-            "lazyfree-lazy-server-del", Kind::Plain, Traits::RUN;
+            "lazyfree-lazy-server-del", Kind::Plain, Traits::RUN, idle FREED_APART;
         /// Let DEL free in the background, as UNLINK does.
-        lazyfree_lazy_user_del: bool = false, "lazyfree-lazy-user-del", Kind::Plain, Traits::RUN;
+        lazyfree_lazy_user_del: bool = false, "lazyfree-lazy-user-del", Kind::Plain, Traits::RUN, idle FREED_APART;
         /// Let FLUSHDB and FLUSHALL free in the background.
         lazyfree_lazy_user_flush: bool = false,
-            "lazyfree-lazy-user-flush", Kind::Plain, Traits::RUN;
+            "lazyfree-lazy-user-flush", Kind::Plain, Traits::RUN, idle FREED_APART;
         /// Let tables finish growing while the server is idle.
         activerehashing: bool = true, "activerehashing", Kind::Plain, Traits::RUN;
         /// Move values to make memory compact.
-        activedefrag: Defrag = Defrag(false), "activedefrag", Kind::Plain, Traits::RUN;
+        activedefrag: Defrag = Defrag(false), "activedefrag", Kind::Plain, Traits::RUN, idle NO_DEFRAG;
         /// Wasted bytes below which nothing is moved.
         active_defrag_ignore_bytes: u64 = 100 << 20,
             "active-defrag-ignore-bytes", Kind::Memory(1, LONG_MAX), Traits::RUN, idle NO_DEFRAG;
@@ -372,10 +380,10 @@ settings! {
         disable_thp: bool = true,
             "disable-thp", Kind::Plain, Traits::START, idle "huge pages make the fork of a snapshot faster, and are wanted";
         /// Tell the kernel whom to kill first when memory runs out: no, yes (relative) or absolute.
-        oom_score_adj: OomScoreAdj = OomScoreAdj::No, "oom-score-adj", Kind::Plain, Traits::RUN;
+        oom_score_adj: OomScoreAdj = OomScoreAdj::No, "oom-score-adj", Kind::Plain, Traits::RUN, idle "the kernel's own score is left as it is";
         /// Scores of a primary, of a replica, and of a child that saves.
         oom_score_adj_values: [i32; 3] = [0, 200, 800],
-            "oom-score-adj-values", Kind::Plain, Traits::RUN.and(Traits::WORDS);
+            "oom-score-adj-values", Kind::Plain, Traits::RUN.and(Traits::WORDS), idle "the kernel's own score is left as it is";
         // Limits for clients
         /// Disconnect a client of a class (normal, replica, pubsub) beyond so many unread bytes, or
         /// beyond fewer for so many seconds.
@@ -389,7 +397,7 @@ settings! {
             "proto-max-bulk-len", Kind::Memory(1 << 20, LONG_MAX), Traits::RUN;
         /// Keys remembered for client-side caching; 0 means no limit.
         tracking_table_max_keys: u64 = 1000000,
-            "tracking-table-max-keys", Kind::Int(0, LONG_MAX), Traits::RUN;
+            "tracking-table-max-keys", Kind::Int(0, LONG_MAX), Traits::RUN, idle "client-side caching is not there yet";
         // Observation
         /// Microseconds from which a command is kept in the slow log; -1 keeps none, 0 all.
         slowlog_log_slower_than: i64 = 10000,
@@ -398,7 +406,7 @@ settings! {
         slowlog_max_len: u64 = 128, "slowlog-max-len", Kind::Int(0, LONG_MAX), Traits::RUN;
         /// Milliseconds from which an event is kept by LATENCY; 0 keeps none.
         latency_monitor_threshold: i64 = 0,
-            "latency-monitor-threshold", Kind::Int(0, LONG_MAX), Traits::RUN;
+            "latency-monitor-threshold", Kind::Int(0, LONG_MAX), Traits::RUN, idle "the latency monitor is not there yet";
         /// Measure how long each command takes, for INFO latencystats.
         latency_tracking: bool = true, "latency-tracking", Kind::Plain, Traits::RUN;
         /// Percentiles INFO latencystats shows.
@@ -410,7 +418,7 @@ settings! {
             "notify-keyspace-events", Kind::Plain, Traits::RUN;
         /// Milliseconds after which a running script makes others be told BUSY.
         busy_reply_threshold: i64 = 5000,
-            "busy-reply-threshold lua-time-limit", Kind::Int(0, LONG_MAX), Traits::RUN;
+            "busy-reply-threshold lua-time-limit", Kind::Int(0, LONG_MAX), Traits::RUN, idle "scripts are not interrupted yet";
         // Processors
         /// Processors for the server.
         server_cpulist: Text = Text::default(),
@@ -492,13 +500,13 @@ settings! {
             "rdb-key-save-delay", Kind::Int(INT_MIN, INT_MAX), Traits::RUN.and(Traits::HIDDEN);
         /// Bytes loaded between looks at what clients want.
         loading_process_events_interval_bytes: u64 = 2 << 20,
-            "loading-process-events-interval-bytes", Kind::Int(1024, INT_MAX), Traits::RUN.and(Traits::HIDDEN);
+            "loading-process-events-interval-bytes", Kind::Int(1024, INT_MAX), Traits::RUN.and(Traits::HIDDEN), idle "other threads serve clients while files are loaded";
         /// Keep append-only files that are history.
         aof_disable_auto_gc: bool = false,
             "aof-disable-auto-gc", Kind::Plain, Traits::RUN.and(Traits::HIDDEN);
         /// End with an exit code instead of an abort.
         use_exit_on_panic: bool = false,
-            "use-exit-on-panic", Kind::Plain, Traits::RUN.and(Traits::HIDDEN);
+            "use-exit-on-panic", Kind::Plain, Traits::RUN.and(Traits::HIDDEN), idle NO_REPORT;
         /// Milliseconds after which a stuck server logs where it is; 0 means never.
         watchdog_period: i32 = 0,
             "watchdog-period", Kind::Int(0, INT_MAX), Traits::RUN.and(Traits::HIDDEN), idle "there is no single loop to watch";

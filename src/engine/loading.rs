@@ -31,6 +31,7 @@ use crate::persist::rdb::decode::{DecodeError, decode};
 use crate::persist::rdb::format::Dialect;
 use crate::persist::rdb::reader::{self, Event, KeyRecord, RdbError, Reader, Verify};
 use crate::resp::args::OwnedArgs;
+use crate::resp::error::CmdError;
 use crate::resp::reply::{Protocol, Reply};
 use crate::stats::memory::Memory;
 use crate::value::Value;
@@ -437,13 +438,15 @@ fn load_aof(core: &'static Core, config: &Config) -> Result<(), LoadError> {
         ))
     })?;
     let manifest = match manifest {
-        Some(manifest) => manifest,
+        Some(manifest) => {
+            load_parts(core, config, &manifest, &dir)?;
+            manifest
+        }
         None => match adopt(core, config, &dir, name)? {
             Some(manifest) => manifest,
             None => return refuse_orphans(&dir, name),
         },
     };
-    load_parts(core, config, &manifest, &dir)?;
     core.persist.aof.lock().manifest = manifest;
     rewriting::collect_garbage(core, config);
     Ok(())
@@ -470,16 +473,20 @@ fn refuse_orphans(dir: &Path, name: &[u8]) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Takes a single append-only file of a server before 7.0, or else a lone snapshot, as the base.
+/// Takes a single append-only file of a server before 7.0, or else a lone snapshot, as the base:
+/// loads it, and only then writes the manifest. A file that cannot be used leaves no trace, so that
+/// the server it came from can go on with it.
 fn adopt(
-    core: &Core,
+    core: &'static Core,
     config: &Config,
     dir: &Path,
     name: &[u8],
 ) -> Result<Option<Manifest>, LoadError> {
     let disk = &core.persist.disk;
     let single = path_in(&config.dir.to_path(), name);
-    if disk.size(&single)?.is_some() {
+    if let Some(size) = disk.size(&single)? {
+        core.persist.loading.total.store(size, Ordering::Relaxed);
+        load_part(core, config, &single, true)?;
         disk.make_dir(dir)?;
         let mut manifest = Manifest::default();
         manifest.adopt_single_file(name);
@@ -497,9 +504,12 @@ fn adopt(
         return Ok(Some(manifest));
     }
     let snapshot = saving::snapshot_path(config);
-    if disk.size(&snapshot)?.is_none_or(|size| size == 0) {
+    let size = disk.size(&snapshot)?.unwrap_or(0);
+    if size == 0 {
         return Ok(None);
     }
+    core.persist.loading.total.store(size, Ordering::Relaxed);
+    load_part(core, config, &snapshot, true)?;
     disk.make_dir(dir)?;
     let mut manifest = Manifest::default();
     let base = manifest.new_base(name, crate::persist::aof::manifest::BaseFormat::Rdb).path(dir);
@@ -586,12 +596,24 @@ fn replay_commands(
     last: bool,
 ) -> Result<(), LoadError> {
     let mut player = Player::new(core, config);
-    let outcome = replay::replay(file, offset, &mut |entry: replay::Entry| {
-        player.play(&entry.argv, entry.end);
-        ControlFlow::Continue(())
+    let mut unknown = None;
+    let outcome = replay::replay(file, offset, &mut |entry: replay::Entry| match player
+        .play(&entry.argv, entry.end)
+    {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            unknown = Some((error, entry.end));
+            ControlFlow::Break(())
+        }
     });
     player.leave();
     let shown = path.display();
+    if let Some((error, end)) = unknown {
+        return Err(LoadError::File(format!(
+            "The command that ends at offset {end} of the append only file {shown} cannot be run: \
+             {error}"
+        )));
+    }
     match outcome {
         Err(error) => Err(LoadError::File(format!(
             "Unrecoverable error reading the append only file {shown}: {error}"
@@ -666,17 +688,18 @@ impl Player {
         }
     }
 
-    fn play(&mut self, argv: &[Vec<u8>], end: u64) {
+    /// Runs a command. One that is not known is an error: to go on would lose what it did.
+    fn play(&mut self, argv: &[Vec<u8>], end: u64) -> Result<(), CmdError> {
         let core = self.worker.core;
         let args = OwnedArgs::new(argv.iter().map(Vec::as_slice));
-        let found = gate::find(core, &args.args());
+        let row = gate::find(core, &args.args())?;
         dispatch::execute(
             &self.worker,
             &self.env,
             &mut self.session,
             args.args(),
             &mut self.reply,
-            found,
+            Ok(row),
             None,
         );
         if self.reply.bytes().first() == Some(&b'-') {
@@ -696,6 +719,7 @@ impl Player {
             self.env = core.env();
         }
         delay(self.delay);
+        Ok(())
     }
 
     fn leave(&mut self) {

@@ -1,12 +1,12 @@
 //! From settings to a server that accepts clients.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 
-use crate::cli::Startup;
 use crate::command;
-use crate::config::{Config, REDIS_VERSION, REKEEP_VERSION};
+use crate::config::{Config, REDIS_VERSION, REKEEP_VERSION, Supervised};
 use crate::engine::core::{Core, Garbage};
 use crate::engine::{loading, rewriting};
 use crate::net::listener::Listeners;
@@ -18,31 +18,38 @@ use crate::server::{cron, logging, signals};
 /// Descriptors the process needs beside those of its clients.
 const DESCRIPTORS_RESERVED: u64 = 64;
 
-/// Why the server did not start; told in the log and on standard error.
+/// Where a server in the background says its process id, unless told otherwise.
+const PIDFILE_IN_BACKGROUND: &str = "/var/run/redis.pid";
+
+/// Why the server did not start; told in the log, or on standard error while there is none.
 type Failure = String;
 
 /// Serves until the process is asked to end; gives the exit code.
-pub fn serve(startup: Startup) -> i32 {
-    let Startup { config, config_file, .. } = startup;
+pub fn serve(config: Config, config_file: Option<PathBuf>) -> i32 {
     match start(config, config_file) {
         Ok(core) => wait(core),
         Err(failure) => {
-            tracing::error!("{failure}");
+            match tracing::dispatcher::has_been_set() {
+                true => tracing::error!("{failure}"),
+                // There is no log yet.
+                false => eprintln!("{failure}"),
+            }
             1
         }
     }
 }
 
-fn start(
-    mut config: Config,
-    config_file: Option<std::path::PathBuf>,
-) -> Result<&'static Core, Failure> {
+fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Core, Failure> {
     child::install_panic_hook();
+    refuse_what_is_missing(&config)?;
     let dir = config.dir.to_path();
     let dir = std::path::absolute(&dir).unwrap_or(dir);
     std::env::set_current_dir(&dir)
         .map_err(|error| format!("Can't chdir to '{}': {error}", dir.display()))?;
     config.dir = dir.to_string_lossy().as_ref().into();
+    if config.daemonize && config.supervised == Supervised::No {
+        go_to_background(&mut config)?;
+    }
     logging::init(&config).map_err(|error| format!("Can't open the log file: {error}"))?;
     greet(&config, config_file.is_some());
     raise_descriptor_limit(&mut config);
@@ -92,6 +99,30 @@ fn start(
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
     let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
     spawned.map(drop).map_err(|error| format!("Can't start the thread '{name}': {error}"))
+}
+
+/// Settings that would seem to protect or keep something, and do not yet.
+fn refuse_what_is_missing(config: &Config) -> Result<(), Failure> {
+    let missing = [
+        (config.tls_port != 0, "tls-port: TLS is not there yet"),
+        (config.replicaof.is_some(), "replicaof: replication is not there yet"),
+        (!config.aclfile.is_empty(), "aclfile: users beside the default one are not there yet"),
+        (!config.users.is_empty(), "user: users beside the default one are not there yet"),
+    ];
+    match missing.into_iter().find(|(asked, _)| *asked) {
+        Some((_, text)) => Err(text.to_owned()),
+        None => Ok(()),
+    }
+}
+
+/// Forks while there is one thread, and goes on in the child without a terminal.
+fn go_to_background(config: &mut Config) -> Result<(), Failure> {
+    nix::unistd::daemon(true, false)
+        .map_err(|error| format!("Can't go to the background: {error}"))?;
+    if config.pidfile.is_empty() {
+        config.pidfile = PIDFILE_IN_BACKGROUND.into();
+    }
+    Ok(())
 }
 
 fn greet(config: &Config, has_file: bool) {
@@ -145,7 +176,6 @@ fn write_pidfile(config: &Config) {
 }
 
 fn tell_supervisor(config: &Config) {
-    use crate::config::Supervised;
     if matches!(config.supervised, Supervised::Systemd | Supervised::Auto) {
         let states = [
             sd_notify::NotifyState::Status("Ready to accept connections"),

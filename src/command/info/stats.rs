@@ -40,12 +40,7 @@ pub(super) fn stats(ax: &mut AdminCtx, out: &mut Fields) {
     out.put("pubsub_channels", core.pubsub.count(Topic::Channel));
     out.put("pubsub_patterns", core.pubsub.count(Topic::Pattern));
     out.put("pubsubshard_channels", core.pubsub.count(Topic::Shard));
-    let (fork_usec, forks) = {
-        let book = core.persist.book.lock();
-        (book.fork_usec, book.forks)
-    };
-    out.put("latest_fork_usec", fork_usec);
-    out.put("total_forks", forks);
+    forks(core, out);
     zeros(
         out,
         &[
@@ -82,6 +77,16 @@ fn input_and_output(core: &Core, out: &mut Fields) {
             "reply_buffer_expands",
         ],
     );
+    loops(core, out);
+}
+
+fn forks(core: &Core, out: &mut Fields) {
+    let book = core.persist.book.lock();
+    out.put("latest_fork_usec", book.fork_usec);
+    out.put("total_forks", book.forks);
+}
+
+fn loops(core: &Core, out: &mut Fields) {
     out.put("eventloop_cycles", core.stats.sum(|stats| &stats.reads));
     zeros(
         out,
