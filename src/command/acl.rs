@@ -139,7 +139,7 @@ fn genpass(ax: &mut AdminCtx) -> CmdResult {
         ));
     }
     let mut bytes = vec![0u8; PASSWORD_BITS_MAX as usize / 8];
-    getrandom::fill(&mut bytes).map_err(|error| CmdError::err(error))?;
+    getrandom::fill(&mut bytes).map_err(CmdError::err)?;
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let wanted = usize::try_from(bits).unwrap_or(0).div_ceil(4);
     Ok(ax.cx.reply.bulk(&digits.as_bytes()[..wanted]))

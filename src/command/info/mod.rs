@@ -32,11 +32,11 @@ pub const COMMANDS: &[Command] = &[Command::admin(
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shown {
     /// Without arguments, and by `default`.
-    ByDefault,
+    Always,
     /// By `all` and `everything`.
-    ByAll,
+    WithAll,
     /// By its name only.
-    ByName,
+    Named,
 }
 
 struct Section {
@@ -56,22 +56,22 @@ const fn section(
 }
 
 const SECTIONS: &[Section] = &[
-    section("server", "Server", Shown::ByDefault, server::server),
-    section("clients", "Clients", Shown::ByDefault, clients::clients),
-    section("memory", "Memory", Shown::ByDefault, memory::memory),
-    section("persistence", "Persistence", Shown::ByDefault, |ax, out| {
+    section("server", "Server", Shown::Always, server::server),
+    section("clients", "Clients", Shown::Always, clients::clients),
+    section("memory", "Memory", Shown::Always, memory::memory),
+    section("persistence", "Persistence", Shown::Always, |ax, out| {
         persistence::persistence(ax.core, out);
     }),
-    section("stats", "Stats", Shown::ByDefault, stats::stats),
-    section("replication", "Replication", Shown::ByDefault, server::replication),
-    section("cpu", "CPU", Shown::ByDefault, server::cpu),
-    section("modules", "Modules", Shown::ByDefault, |_, _| {}),
-    section("commandstats", "Commandstats", Shown::ByAll, stats::commandstats),
-    section("errorstats", "Errorstats", Shown::ByDefault, stats::errorstats),
-    section("latencystats", "Latencystats", Shown::ByAll, stats::latencystats),
-    section("cluster", "Cluster", Shown::ByDefault, |_, out| out.put("cluster_enabled", 0)),
-    section("keyspace", "Keyspace", Shown::ByDefault, stats::keyspace),
-    section("debug", "Debug", Shown::ByName, stats::debug),
+    section("stats", "Stats", Shown::Always, stats::stats),
+    section("replication", "Replication", Shown::Always, server::replication),
+    section("cpu", "CPU", Shown::Always, server::cpu),
+    section("modules", "Modules", Shown::Always, |_, _| {}),
+    section("commandstats", "Commandstats", Shown::WithAll, stats::commandstats),
+    section("errorstats", "Errorstats", Shown::Always, stats::errorstats),
+    section("latencystats", "Latencystats", Shown::WithAll, stats::latencystats),
+    section("cluster", "Cluster", Shown::Always, |_, out| out.put("cluster_enabled", 0)),
+    section("keyspace", "Keyspace", Shown::Always, stats::keyspace),
+    section("debug", "Debug", Shown::Named, stats::debug),
 ];
 
 /// The text of INFO as it grows.
@@ -108,10 +108,10 @@ fn info(ax: &mut AdminCtx) -> CmdResult {
     for section in SECTIONS {
         let shown = match section.shown {
             // `all` leaves the modules out, `everything` does not.
-            Shown::ByDefault if section.name == "modules" => by_default || everything,
-            Shown::ByDefault => by_default || all || everything,
-            Shown::ByAll => all || everything,
-            Shown::ByName => false,
+            Shown::Always if section.name == "modules" => by_default || everything,
+            Shown::Always => by_default || all || everything,
+            Shown::WithAll => all || everything,
+            Shown::Named => false,
         };
         if shown || has(section.name) {
             out.title(section.title);

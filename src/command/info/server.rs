@@ -44,7 +44,7 @@ pub(super) fn server(ax: &mut AdminCtx, out: &mut Fields) {
     out.put("uptime_in_days", uptime_secs / SECS_A_DAY);
     out.put("hz", config.hz);
     out.put("configured_hz", config.hz);
-    out.put("lru_clock", now_us / 1_000_000 & LRU_CLOCK_MASK);
+    out.put("lru_clock", (now_us / 1_000_000) & LRU_CLOCK_MASK);
     let executable = std::env::current_exe().unwrap_or_default();
     out.put("executable", executable.display());
     let file = core.config_file.clone().unwrap_or_default();
