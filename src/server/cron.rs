@@ -13,7 +13,6 @@ use crate::persist::savepoint::{
     Attempt, RewriteState, SaveRule, SaveState, rewrite_due, save_due,
 };
 use crate::persist::state::AofState;
-use crate::stats::memory::Memory;
 use crate::stats::{Counter, ThreadStats};
 
 /// The shortest time between two rounds.
@@ -37,14 +36,17 @@ pub fn run(core: &'static Core) {
         let config = core.config();
         if !core.has_attention(Attention::LOADING) {
             if core.debug.active_expire.load(Ordering::Relaxed) {
+                let before = clock::steady();
                 expiring::sweep(&worker, &mut expire_from, ROUND / EXPIRE_SHARE);
+                core.stats.latency.note("expire-cycle", before.elapsed());
             }
             background_jobs(core, &config);
             if config.activerehashing {
                 finish_resizing(core, round);
             }
         }
-        watch_memory(core, &config);
+        // Keys are not evicted yet: under every policy writes are refused beyond the limit.
+        core.watch_memory(config.maxmemory);
         let sum = |counter: fn(&ThreadStats) -> &Counter| core.stats.sum(counter);
         let counters = [
             sum(|stats| &stats.processed),
@@ -159,13 +161,6 @@ fn finish_resizing(core: &Core, round: u64) {
         }
         hold.publish_hint(shard);
     }
-}
-
-fn watch_memory(core: &Core, config: &Config) {
-    let used = Memory::read().allocated;
-    core.memory_peak.fetch_max(used, Ordering::Relaxed);
-    // Keys are not evicted yet: under every policy writes are refused beyond the limit.
-    core.set_attention(Attention::OUT_OF_MEMORY, config.maxmemory > 0 && used > config.maxmemory);
 }
 
 /// `timeout`
