@@ -239,7 +239,7 @@ pub fn run(
         worker.stats.expired.add(fx.expired.len() as u64);
         fx.expired.clear();
     }
-    unit.record.end_command(fx.dirty != dirty, args.words());
+    unit.record.end_command(fx.dirty != dirty, &args);
     let now = clock::steady();
     let nanos = now.duration_since(worker.clock.replace(now)).as_nanos() as u64;
     if block.is_none() {

@@ -1,6 +1,7 @@
 //! What a unit of execution tells the journal: commands, in the order they take effect.
 
 use crate::keyspace::effects::DbKey;
+use crate::resp::args::Args;
 
 /// Appends a command in RESP, as the append-only file and replicas read it.
 pub fn encode_command<'w>(out: &mut Vec<u8>, words: impl ExactSizeIterator<Item = &'w [u8]>) {
@@ -27,6 +28,11 @@ struct Commands {
 impl Commands {
     fn push<'w>(&mut self, db: u32, words: impl ExactSizeIterator<Item = &'w [u8]>) {
         encode_command(&mut self.bytes, words);
+        self.ends.push((db, self.bytes.len()));
+    }
+
+    fn push_encoded(&mut self, db: u32, encoded: &[u8]) {
+        self.bytes.extend_from_slice(encoded);
         self.ends.push((db, self.bytes.len()));
     }
 
@@ -106,17 +112,16 @@ impl Record {
     /// Ends the command: `request` goes to the journal if it `changed` something and the handler
     /// said nothing else.
     #[inline]
-    pub fn end_command<'w>(
-        &mut self,
-        changed: bool,
-        request: impl ExactSizeIterator<Item = &'w [u8]>,
-    ) {
+    pub fn end_command(&mut self, changed: bool, request: &Args<'_>) {
         if !self.enabled {
             return;
         }
         if !self.replaced {
             if changed {
-                self.all.push(self.db, request);
+                match request.encoded() {
+                    Some(encoded) => self.all.push_encoded(self.db, encoded),
+                    None => self.all.push(self.db, request.words()),
+                }
             }
             return;
         }

@@ -20,12 +20,25 @@ pub struct Args<'a> {
     bytes: &'a [u8],
     spans: &'a [Span],
     at: usize,
+    /// The whole request as RESP, if that is how it came.
+    encoded: &'a [u8],
 }
 
 impl<'a> Args<'a> {
     /// Words over `bytes`; every span must lie inside.
     pub fn new(bytes: &'a [u8], spans: &'a [Span]) -> Args<'a> {
-        Args { bytes, spans, at: 1 }
+        Args { bytes, spans, at: 1, encoded: &[] }
+    }
+
+    /// The same words, which `encoded` says in RESP.
+    pub fn with_encoded(self, encoded: &'a [u8]) -> Args<'a> {
+        Args { encoded, ..self }
+    }
+
+    /// The request in RESP as the client sent it; `None` when it came in another form.
+    #[inline]
+    pub fn encoded(&self) -> Option<&'a [u8]> {
+        (!self.encoded.is_empty()).then_some(self.encoded)
     }
 
     /// The same words with the cursor behind the name again.

@@ -58,6 +58,10 @@ pub enum ProtocolError {
 struct Request {
     first: u32,
     count: u32,
+    /// Its bytes in RESP; nothing for inline commands.
+    begin: usize,
+    until: usize,
+    /// Where the next request begins; empty ones between the two are passed over.
     end: usize,
 }
 
@@ -74,6 +78,8 @@ pub struct Parser {
     bulk: Option<usize>,
     /// First span of the unfinished request.
     open: u32,
+    /// First byte of its header.
+    begin: usize,
     error: Option<ProtocolError>,
 }
 
@@ -108,6 +114,7 @@ impl Parser {
         let request = self.requests[index];
         let first = request.first as usize;
         Args::new(buffer, &self.spans[first..first + request.count as usize])
+            .with_encoded(buffer.get(request.begin..request.until).unwrap_or(&[]))
     }
 
     /// The violation behind the last complete request, if any. Parsing ended there.
@@ -143,8 +150,11 @@ impl Parser {
         }
         for request in &mut self.requests {
             request.first -= first as u32;
+            request.begin -= cut;
+            request.until -= cut;
             request.end -= cut;
         }
+        self.begin = self.begin.saturating_sub(cut);
         self.open -= first as u32;
         self.at -= cut;
         if self.spans.capacity() > SPANS_KEPT && self.spans.len() < SPANS_KEPT {
@@ -172,6 +182,7 @@ impl Parser {
         if !allowed.authenticated && count > ARGS_UNAUTHENTICATED_MAX {
             return Err(ProtocolError::CountUnauthenticated);
         }
+        self.begin = self.at;
         self.at = to + 2;
         self.open = self.spans.len() as u32;
         if count <= 0 {
@@ -187,7 +198,8 @@ impl Parser {
         if let Some(last) = self.requests.last_mut() {
             last.end = self.at;
         } else {
-            self.requests.push(Request { first: self.open, count: 0, end: self.at });
+            let (first, end) = (self.open, self.at);
+            self.requests.push(Request { first, count: 0, begin: end, until: end, end });
         }
     }
 
@@ -210,7 +222,8 @@ impl Parser {
             self.missing = (missing > 1).then_some(missing - 1);
         }
         let count = self.spans.len() as u32 - self.open;
-        self.requests.push(Request { first: self.open, count, end: self.at });
+        let (first, begin, end) = (self.open, self.begin, self.at);
+        self.requests.push(Request { first, count, begin, until: end, end });
         self.open = self.spans.len() as u32;
         Ok(true)
     }
@@ -276,8 +289,8 @@ impl Parser {
         if words.is_empty() {
             self.finish_empty();
         } else {
-            let request = Request { first: self.open, count: words.len() as u32, end: self.at };
-            self.requests.push(request);
+            let (first, count, end) = (self.open, words.len() as u32, self.at);
+            self.requests.push(Request { first, count, begin: end, until: end, end });
             self.open = self.spans.len() as u32;
         }
         Ok(true)
@@ -317,6 +330,28 @@ mod tests {
         assert_eq!(whole.0[1], [b"PING".to_vec(), b"aA".to_vec()]);
         for piece in 1..bytes.len() {
             assert_eq!(parse_in_pieces(bytes, piece, OPEN), whole, "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn requests_in_resp_keep_their_bytes_and_no_others() {
+        let set = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+        let bytes = [&set[..], b"*0\r\n\r\n", set, b"GET k\r\n", set].concat();
+        for piece in 1..bytes.len() {
+            let (mut parser, mut buffer, mut encoded) = (Parser::default(), Vec::new(), Vec::new());
+            for piece in bytes.chunks(piece) {
+                buffer.extend_from_slice(piece);
+                parser.parse(&mut buffer, OPEN);
+                for index in 0..parser.count() {
+                    let request = parser.request(index, &buffer);
+                    if request.count() > 0 {
+                        encoded.push(request.encoded().map(<[u8]>::to_vec));
+                    }
+                }
+                parser.consume(parser.count(), &mut buffer);
+            }
+            let whole = Some(set.to_vec());
+            assert_eq!(encoded, [whole.clone(), whole.clone(), None, whole], "pieces of {piece}");
         }
     }
 
