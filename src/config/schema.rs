@@ -15,7 +15,7 @@ const NO_TLS: &str = "TLS is not there yet";
 const NO_REPLICATION: &str = "replication is not there yet";
 const NO_USERS: &str = "users beside the default one are not there yet";
 const NO_EVICTION: &str = "nothing is evicted yet: a full server refuses writes";
-const FREED_APART: &str = "what is removed is always freed by another thread";
+const FREED_APART: &str = "large values that are removed are always freed by another thread";
 const NO_REPORT: &str = "a crash leaves a line with its place and no report";
 const NO_DEFRAG: &str = "values are not moved; huge pages keep the heap compact";
 
