@@ -15,6 +15,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/base/long_double.rs",
     "src/ds/dict.rs",
     "src/ds/thin.rs",
+    "src/engine/fiber.rs",
     "src/keyspace/entry.rs",
     "src/keyspace/lock.rs",
     "src/keyspace/open.rs",

@@ -247,23 +247,30 @@ fn unblock(ax: &mut AdminCtx) -> CmdResult {
         true => end_wait(ax.core, id, |_| UNBLOCKED.to_vec()),
         false => end_wait(ax.core, id, blocking::timeout_reply),
     };
-    Ok(ax.cx.reply.flag(ended))
+    if let Some(waiter) = &ended {
+        blocking::count_timeout(ax.worker, waiter);
+    }
+    Ok(ax.cx.reply.flag(ended.is_some()))
 }
 
 const UNBLOCKED: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
 
-/// Ends a client's wait with the reply that `answer` gives; says whether it waited.
-fn end_wait(core: &Core, id: u64, answer: impl Fn(&blocking::Waiter) -> Vec<u8>) -> bool {
-    let Some(ticket) = core.blocked.ticket_of(id) else { return false };
-    let Some(waiter) = blocking::cancel(core, ticket) else { return false };
+/// Ends a client's wait with the reply that `answer` gives; `None` when it did not wait.
+fn end_wait(
+    core: &Core,
+    id: u64,
+    answer: impl Fn(&blocking::Waiter) -> Vec<u8>,
+) -> Option<Arc<blocking::Waiter>> {
+    let ticket = core.blocked.ticket_of(id)?;
+    let waiter = blocking::cancel(core, ticket)?;
     let reply = answer(&waiter);
     let client = Arc::clone(&waiter.client);
     client.figures.blocked.store(false, Ordering::Relaxed);
     client.post(|mail| {
-        mail.cancelled = Some((ticket, waiter));
+        mail.cancelled = Some((ticket, Arc::clone(&waiter)));
     });
     client.unblock(&reply, LogOffset::default());
-    true
+    Some(waiter)
 }
 
 /// Ends a connection from outside; nothing is handed to it any more.

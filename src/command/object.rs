@@ -184,7 +184,7 @@ fn purge(ax: &mut AdminCtx) -> CmdResult {
 fn malloc_stats(ax: &mut AdminCtx) -> CmdResult {
     let memory = Memory::read();
     let text = format!(
-        "Allocated: {}, active: {}, resident: {}\n",
+        "jemalloc: allocated {}, active {}, resident {} bytes\n",
         memory.allocated, memory.active, memory.resident
     );
     Ok(ax.cx.reply.verbatim("txt", text.as_bytes()))

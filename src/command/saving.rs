@@ -3,8 +3,10 @@
 use crate::config::ShutdownOn;
 use crate::engine::command::Command;
 use crate::engine::context::AdminCtx;
+use crate::engine::gate;
 use crate::engine::saving::Begun;
 use crate::engine::{rewriting, saving, stopping};
+use crate::keyspace::lock::ShardSet;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
 use crate::spec::Arity::{AtLeast, Exactly};
@@ -130,6 +132,9 @@ fn shutdown(cx: &mut AdminCtx) -> CmdResult {
     if abort {
         // A shutdown here waits for no replica, so there is never one to be called off.
         return Err(CmdError::err("No shutdown in progress."));
+    }
+    if !cx.cx.db.hold().covers(&ShardSet::ALL) && !how.nosave {
+        return Err(CmdError::Const(gate::BUSY));
     }
     if stopping::prepare(cx.core, cx.cx.db.hold(), how).is_err() {
         return Err(CmdError::err("Errors trying to SHUTDOWN. Check logs."));

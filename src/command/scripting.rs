@@ -3,13 +3,18 @@
 //! A script holds every shard: whatever keys it touches, nothing happens between its commands. Its
 //! effects reach the journal as one unit.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use crate::base::clock::{self, Steady};
 use crate::base::num::parse_i64;
 use crate::engine::command::Command;
 use crate::engine::context::AdminCtx;
 use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::dispatch::{self, Unit};
+use crate::engine::fiber;
 use crate::engine::gate;
 use crate::engine::monitor;
 use crate::engine::record::Record;
@@ -18,8 +23,8 @@ use crate::keyspace::view::DbView;
 use crate::resp::args::OwnedArgs;
 use crate::resp::error::CmdError;
 use crate::resp::reply::{CmdResult, Protocol, Reply};
-use crate::script::machine::{self, Host};
-use crate::script::{Scripts, Sha};
+use crate::script::machine::{self, Host, Tick, Watch};
+use crate::script::{Running, Scripts, Sha};
 use crate::spec::Arity::{AtLeast, Exactly};
 use crate::spec::Spec;
 use crate::spec::category::Group;
@@ -70,6 +75,15 @@ pub const COMMANDS: &[Command] = &[
             .noscript()
             .tip("request_policy:all_nodes")
             .tip("response_policy:all_succeeded")
+            .since("2.6.0"),
+    ),
+    Command::admin(
+        kill,
+        Spec::new("script|kill", Group::Scripting, Exactly(2))
+            .noscript()
+            .allow_busy()
+            .tip("request_policy:all_shards")
+            .tip("response_policy:one_succeeded")
             .since("2.6.0"),
     ),
     Command::container(
@@ -146,6 +160,7 @@ fn run(cx: &mut AdminCtx, sha: Sha, source: &[u8], writes: Writes) -> CmdResult 
     let keys: Vec<&[u8]> = cx.cx.args.take(count)?.collect();
     let argv: Vec<&[u8]> = cx.cx.args.remaining().collect();
     let db = cx.session.db;
+    let running = Arc::new(Running::default());
     let mut host = Caller {
         core: cx.core,
         worker: cx.worker,
@@ -153,14 +168,80 @@ fn run(cx: &mut AdminCtx, sha: Sha, source: &[u8], writes: Writes) -> CmdResult 
         view: &mut cx.cx.db,
         record: cx.cx.record,
         writes,
+        running: Arc::clone(&running),
     };
-    let ran = machine::run(&mut host, sha, source, &keys, &argv, cx.cx.reply);
+    *cx.core.scripts.running.lock() = Some(Arc::clone(&running));
+    let overseer = Rc::new(Overseer::new(cx.core, running, sha));
+    let ran = machine::run(&mut host, overseer, (sha, source), &keys, &argv, cx.cx.reply);
+    *cx.core.scripts.running.lock() = None;
+    cx.core.set_attention(Attention::SCRIPT_BUSY, false);
     // SELECT inside a script ends with it.
     cx.session.db = db;
     cx.cx.record.begin_command(db);
     cx.cx.record.nothing();
     ran.map(|()| cx.cx.reply.done()).map_err(CmdError::Text)
 }
+
+/// Watches over the time of a script.
+struct Overseer {
+    core: &'static Core,
+    running: Arc<Running>,
+    sha: Sha,
+    began: Steady,
+    slow: Cell<bool>,
+}
+
+impl Overseer {
+    fn new(core: &'static Core, running: Arc<Running>, sha: Sha) -> Overseer {
+        Overseer { core, running, sha, began: clock::steady(), slow: Cell::new(false) }
+    }
+
+    fn tell_slow(&self, ms: u128) {
+        tracing::warn!(
+            "Slow script detected: still in execution after {ms} milliseconds. You can try killing \
+             the script using the SCRIPT KILL command. Script name is: {}.",
+            String::from_utf8_lossy(&self.sha)
+        );
+        self.core.set_attention(Attention::SCRIPT_BUSY, true);
+    }
+}
+
+impl Watch for Overseer {
+    fn tick(&self) -> Tick {
+        let ms = self.began.elapsed().as_millis();
+        let patience = u128::try_from(self.core.config.load().busy_reply_threshold).unwrap_or(0);
+        if ms >= patience {
+            if !self.slow.replace(true) {
+                self.tell_slow(ms);
+            }
+            fiber::step_aside();
+        }
+        match self.running.killed.load(Ordering::Acquire) {
+            false => Tick::GoOn,
+            true => {
+                tracing::info!("Lua script killed by user with SCRIPT KILL.");
+                Tick::Stop
+            }
+        }
+    }
+}
+
+/// SCRIPT KILL
+fn kill(cx: &mut AdminCtx) -> CmdResult {
+    let running = cx.core.scripts.running.lock();
+    let Some(script) = &*running else {
+        return Err(CmdError::Const("NOTBUSY No scripts in execution right now."));
+    };
+    if script.wrote.load(Ordering::Acquire) {
+        return Err(CmdError::Const(UNKILLABLE));
+    }
+    script.killed.store(true, Ordering::Release);
+    Ok(cx.cx.reply.ok())
+}
+
+const UNKILLABLE: &str = "UNKILLABLE Sorry the script already executed write commands against the \
+    dataset. You can either wait the script termination or kill the server in a hard way using the \
+    SHUTDOWN NOSAVE command.";
 
 /// Runs the commands of a script inside its unit.
 struct Caller<'c, 'v> {
@@ -170,6 +251,7 @@ struct Caller<'c, 'v> {
     view: &'c mut DbView<'v>,
     record: &'c mut Record,
     writes: Writes,
+    running: Arc<Running>,
 }
 
 impl Host for Caller<'_, '_> {
@@ -200,7 +282,7 @@ impl Caller<'_, '_> {
             return Err(CmdError::err("Write commands are not allowed from read-only scripts."));
         }
         let multi = self.session.multi.take();
-        let checked = gate::check(self.core, self.session, row, reply.protocol());
+        let checked = gate::check_inside(self.core, self.session, row, reply.protocol());
         self.session.multi = multi;
         checked?;
         let (hold, env, fx) = self.view.parts();
@@ -213,8 +295,15 @@ impl Caller<'_, '_> {
             may_block: false,
             hash: None,
         };
+        if row.spec().flags.has(Flags::WRITE) {
+            self.running.wrote.store(true, Ordering::Release);
+        }
         let db = self.session.db;
+        // The clock tells where the command before ended: here that is where this one begins, and
+        // the script as a whole goes on counting from its own.
+        let began = self.worker.clock.replace(clock::steady());
         let _ = dispatch::run(&mut unit, Some(&mut *self.session), db, row, args, reply);
+        self.worker.clock.set(began);
         if self.core.has_attention(Attention::MONITORED) {
             monitor::feed(self.core, "lua", self.session.db, row, &args);
         }

@@ -153,7 +153,7 @@ settings! {
         /// File of the log; empty means standard output.
         logfile: Text = Text::default(), "logfile", Kind::Plain, Traits::START;
         /// Shape of the log: text as in Redis, or json, one object a line. (Rekeep only.)
-        log_format: LogFormat = LogFormat::Text, "log-format", Kind::Plain, Traits::START;
+        log_format: LogFormat = LogFormat::Text, "log-format", Kind::Plain, Traits::RUN;
         /// Whether the log also goes to syslog.
         syslog_enabled: bool = false,
             "syslog-enabled", Kind::Plain, Traits::START, idle "the log goes to standard output or to a file";

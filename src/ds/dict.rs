@@ -425,6 +425,9 @@ impl<E: Keyed> Dict<E> {
                 break;
             }
         }
+        if self.moved < self.tables[0].count {
+            prefetch_address(self.tables[0].bucket(self.moved).as_ptr() as usize);
+        }
         true
     }
 
@@ -613,6 +616,15 @@ fn move_chain<E: Keyed>(first: NonNull<Bucket<E>>, to: &Table<E>) -> usize {
         // SAFETY: the caller owns both tables exclusively.
         let bucket = unsafe { at.as_mut() };
         next = bucket.child();
+        // The keys are hashed anew: let their memory come all at once.
+        let mut ahead = bucket.present();
+        while ahead != 0 {
+            let slot = ahead.trailing_zeros() as usize;
+            ahead &= ahead - 1;
+            // SAFETY: invariant 1; the entry is read as an address only.
+            let address = unsafe { bucket.slots[slot].as_ptr().cast::<usize>().read() };
+            prefetch_address(address & !7);
+        }
         let mut present = bucket.present();
         while present != 0 {
             let slot = present.trailing_zeros() as usize;

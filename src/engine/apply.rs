@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::config::{Config, LogLevel};
+use crate::config::{Config, LogFormat, LogLevel};
 use crate::engine::core::Core;
 use crate::engine::rewriting;
 use crate::keyspace::lock::Hold;
@@ -19,6 +19,8 @@ pub trait World: Send + Sync {
     fn rebind(&self, config: &Config) -> Result<(), String>;
     /// Logs as much as `level` says.
     fn set_log_level(&self, level: LogLevel);
+    /// Logs in that shape.
+    fn set_log_format(&self, format: LogFormat);
 }
 
 /// The setting that is refused, and Redis's words for it.
@@ -39,7 +41,10 @@ const STEPS: &[Step] = &[
     Step { concerns: |old, new| old.dir != new.dir, go: change_dir },
     Step { concerns: |old, new| (old.port, &old.bind) != (new.port, &new.bind), go: listen },
     Step { concerns: |old, new| old.appendonly != new.appendonly, go: switch_journal },
-    Step { concerns: |old, new| old.loglevel != new.loglevel, go: set_log_level },
+    Step {
+        concerns: |old, new| (old.loglevel, old.log_format) != (new.loglevel, new.log_format),
+        go: set_log,
+    },
     Step { concerns: |_, _| true, go: set_rest },
 ];
 
@@ -119,9 +124,10 @@ fn switch_journal(
         .map_err(|_| ("appendonly", "Unable to turn on AOF. Check server logs.".to_owned()))
 }
 
-fn set_log_level(core: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusal> {
+fn set_log(core: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusal> {
     if let Some(world) = core.world.get() {
         world.set_log_level(new.loglevel);
+        world.set_log_format(new.log_format);
     }
     Ok(())
 }
@@ -129,6 +135,7 @@ fn set_log_level(core: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), 
 fn set_rest(core: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusal> {
     core.persist.journal.set_policy(policy(new.appendfsync));
     core.persist.journal.set_stamps(new.aof_timestamp_enabled);
+    core.watch_memory(new.maxmemory);
     core.stats.slowlog.set_threshold(new.slowlog_log_slower_than);
     core.stats.latency.set_threshold(new.latency_monitor_threshold);
     core.stats.latency_tracking.store(new.latency_tracking, Ordering::Relaxed);

@@ -13,7 +13,7 @@ use crate::base::hash::hash_bytes;
 use crate::engine::client::Client;
 use crate::engine::command::Row;
 use crate::engine::context::Block;
-use crate::engine::core::{Core, Scratch, Worker};
+use crate::engine::core::{Attention, Core, Scratch, Worker};
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::session::Session;
 use crate::keyspace::effects::{DbKey, Env};
@@ -229,26 +229,35 @@ pub fn cancel(core: &Core, ticket: Ticket) -> Option<Arc<Waiter>> {
     Some(waiter)
 }
 
+/// A busy script has the locks: try again later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
+
+fn lock(core: &Core, set: &ShardSet) -> Result<Hold, Busy> {
+    core.keyspace.lock_unless(set, || core.has_attention(Attention::SCRIPT_BUSY)).ok_or(Busy)
+}
+
 /// Removes a cancelled wait from the books of its keys.
-pub fn forget(core: &Core, ticket: Ticket, waiter: &Waiter) {
+pub fn forget(core: &Core, ticket: Ticket, waiter: &Waiter) -> Result<(), Busy> {
     let mut set = ShardSet::default();
     waiter.keys().for_each(|at| set.add_key(&at.key));
-    unregister(core, &mut core.keyspace.lock(&set), ticket, waiter);
+    unregister(core, &mut lock(core, &set)?, ticket, waiter);
+    Ok(())
 }
 
 /// Ends a wait from outside: by its timeout, or because the client has gone.
 /// Returns the waiter, unless it was served before.
-pub fn give_up(core: &Core, ticket: Ticket) -> Option<Arc<Waiter>> {
-    let waiter = core.blocked.get(ticket)?;
+pub fn give_up(core: &Core, ticket: Ticket) -> Result<Option<Arc<Waiter>>, Busy> {
+    let Some(waiter) = core.blocked.get(ticket) else { return Ok(None) };
     let mut set = waiter.set;
     waiter.keys().for_each(|at| set.add_key(&at.key));
-    let mut hold = core.keyspace.lock(&set);
+    let mut hold = lock(core, &set)?;
     // It may have been served or cancelled while the locks were awaited.
     if std::mem::replace(&mut *waiter.over.lock(), true) {
-        return None;
+        return Ok(None);
     }
     unregister(core, &mut hold, ticket, &waiter);
-    Some(waiter)
+    Ok(Some(waiter))
 }
 
 /// Counts the call of a command whose time is up; one that is served counts itself.

@@ -46,7 +46,12 @@ impl Attention {
     pub const STOPPING: u32 = 64;
     /// Clients run MONITOR.
     pub const MONITORED: u32 = 128;
+    /// `maxmemory` is set: commands that need memory look how much there is.
+    pub const MEMORY_LIMITED: u32 = 256;
 }
+
+/// How long an answer of the allocator holds, microseconds.
+const MEMORY_LOOK_US: u64 = 500;
 
 /// Memory that another thread frees.
 pub enum Garbage {
@@ -108,6 +113,8 @@ pub struct Core {
     pub memory_startup: u64,
     /// Highest memory use seen, bytes.
     pub memory_peak: AtomicU64,
+    /// When memory use is worth another look, microseconds since the start.
+    memory_look_at: AtomicU64,
     /// Rings when the process shall end.
     pub shutdown: Shutdown,
 }
@@ -182,6 +189,7 @@ impl Core {
             garbage_freed: AtomicU64::new(0),
             memory_startup: Memory::read().allocated,
             memory_peak: AtomicU64::new(0),
+            memory_look_at: AtomicU64::new(0),
             shutdown: Shutdown::default(),
         }))
     }
@@ -203,6 +211,26 @@ impl Core {
         } else {
             self.attention.fetch_and(!bit, Ordering::AcqRel);
         }
+    }
+
+    /// Looks how much memory is in use, and sets the attention that `maxmemory` needs.
+    pub fn watch_memory(&self, limit: u64) {
+        let used = Memory::allocated();
+        self.memory_peak.fetch_max(used, Ordering::Relaxed);
+        self.set_attention(Attention::MEMORY_LIMITED, limit > 0);
+        self.set_attention(Attention::OUT_OF_MEMORY, limit > 0 && used > limit);
+    }
+
+    /// Whether a command that needs memory has to be refused. Asking the allocator costs more than
+    /// a command, so its answer holds for [`MEMORY_LOOK_US`].
+    #[cold]
+    pub fn is_out_of_memory(&self) -> bool {
+        let now = self.started_steady.elapsed().as_micros() as u64;
+        if now >= self.memory_look_at.load(Ordering::Relaxed) {
+            self.memory_look_at.store(now + MEMORY_LOOK_US, Ordering::Relaxed);
+            self.watch_memory(self.config.load().maxmemory);
+        }
+        self.has_attention(Attention::OUT_OF_MEMORY)
     }
 
     /// Leaves memory to the freeing thread.

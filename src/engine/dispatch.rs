@@ -109,6 +109,13 @@ fn refuse(worker: &Worker, session: &mut Session, args: Args, reply: &mut Reply,
         worker.stats.commands[row.index].rejected.add(1);
     }
     count_error(worker, error);
+    if args.word(0).eq_ignore_ascii_case(b"exec") && session.multi.is_some() {
+        // Failing is part of EXEC's own work: it ends the transaction.
+        let _ = transaction::discard(worker.core, session);
+        let text = format_args!("EXECABORT Transaction discarded because of: {error}");
+        let _ = reply.error_line(&text.to_string());
+        return;
+    }
     let _ = reply.error(error);
 }
 
@@ -132,14 +139,20 @@ pub fn shards_of(row: &Row, args: &Args, set: &mut ShardSet) {
     }
 }
 
+/// The locks of a command; nothing when a script that is over its time has them.
 #[inline]
-fn lock(core: &Core, row: &Row, args: &Args, hash: Option<u64>) -> Hold {
+fn lock(core: &Core, row: &Row, args: &Args, hash: Option<u64>) -> Option<Hold> {
+    let busy = || core.has_attention(Attention::SCRIPT_BUSY);
     if let (Some(_), Some(hash)) = (row.only_key, hash) {
-        return core.keyspace.lock_one(shard_of(hash));
+        return core.keyspace.lock_one_unless(shard_of(hash), busy);
     }
     let mut set = ShardSet::default();
     shards_of(row, args, &mut set);
-    core.keyspace.lock(&set)
+    match core.keyspace.lock_unless(&set, busy) {
+        // SHUTDOWN NOSAVE needs none.
+        None if row.spec().name == "shutdown" => Some(core.keyspace.lock_none()),
+        hold => hold,
+    }
 }
 
 /// A command that is a unit of its own.
@@ -153,12 +166,15 @@ fn run_alone(
     hash: Option<u64>,
 ) {
     let core = worker.core;
-    let mut scratch = worker.scratch.take();
     let hash = match (hash, row.only_key) {
         (None, Some(position)) => Some(hash_bytes(args.word(position))),
         (hash, _) => hash,
     };
-    let mut hold = lock(core, row, &args, hash);
+    let Some(mut hold) = lock(core, row, &args, hash) else {
+        refuse(worker, session, args, reply, &CmdError::Const(gate::BUSY));
+        return;
+    };
+    let mut scratch = worker.scratch.take();
     scratch.record.begin(core.persist.journal.is_active());
     let Scratch { fx, record } = &mut scratch;
     let mut unit = Unit { worker, hold: &mut hold, env, fx, record, may_block: true, hash };

@@ -50,6 +50,17 @@ fn unknown_sub(args: &Args) -> CmdError {
     CmdError::err(format_args!("unknown subcommand '{sub}'. Try {container} HELP."))
 }
 
+/// The same for a command of a script, which may run however busy the script is.
+pub fn check_inside(
+    core: &Core,
+    session: &Session,
+    row: &Row,
+    protocol: Protocol,
+) -> Result<(), CmdError> {
+    let attention = core.attention.load(Ordering::Relaxed) & !Attention::SCRIPT_BUSY;
+    check_slowly(core, session, row, protocol, attention)
+}
+
 /// Whether the command may run for this session now.
 #[inline]
 pub fn check(
@@ -59,11 +70,13 @@ pub fn check(
     protocol: Protocol,
 ) -> Result<(), CmdError> {
     let attention = core.attention.load(Ordering::Relaxed);
-    if attention & !(Attention::MONITORED | Attention::PAUSED) == 0
+    let harmless = Attention::MONITORED | Attention::PAUSED | Attention::MEMORY_LIMITED;
+    if attention & !harmless == 0
         && session.authenticated
         && session.multi.is_none()
         && !session.is_subscribed()
         && !row.spec().flags.has(Flags::PROTECTED)
+        && (attention & Attention::MEMORY_LIMITED == 0 || !row.spec().flags.has(Flags::DENYOOM))
     {
         return Ok(());
     }
@@ -92,8 +105,18 @@ fn check_slowly(
         permitted(core, session, row)?;
     }
     let has = |bit| attention & bit != 0;
-    let is_write = flags.has_any(Flags::WRITE.with(Flags::MAY_REPLICATE));
-    if has(Attention::OUT_OF_MEMORY) && flags.has(Flags::DENYOOM) {
+    // EXEC is refused for what its transaction would do.
+    let queued = session.multi.as_ref().filter(|_| row.spec().name == "exec");
+    let any = |wanted: Flags| {
+        let has = |flags: Flags| flags.has_any(wanted);
+        has(flags)
+            || queued.is_some_and(|multi| multi.queue.iter().any(|(row, _)| has(row.spec().flags)))
+    };
+    let is_write = any(Flags::WRITE.with(Flags::MAY_REPLICATE));
+    if attention & (Attention::MEMORY_LIMITED | Attention::OUT_OF_MEMORY) != 0
+        && any(Flags::DENYOOM)
+        && core.is_out_of_memory()
+    {
         return Err(CmdError::Const("OOM command not allowed when used memory > 'maxmemory'."));
     }
     if is_write {
@@ -134,9 +157,7 @@ fn check_slowly(
         return Err(CmdError::Const("LOADING Redis is loading the dataset in memory"));
     }
     if has(Attention::SCRIPT_BUSY) && !flags.has(Flags::ALLOW_BUSY) {
-        return Err(CmdError::Const(
-            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-        ));
+        return Err(CmdError::Const(BUSY));
     }
     Ok(())
 }
@@ -159,6 +180,10 @@ fn permitted(core: &Core, session: &Session, row: &Row) -> Result<(), CmdError> 
          and then restart the server."
     )))
 }
+
+/// The answer while a script is over its time.
+pub const BUSY: &str =
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
 
 const MISCONF_SNAPSHOT: &str = "MISCONF Redis is configured to save RDB snapshots, but it's \
     currently unable to persist to disk. Commands that may modify the data set are disabled, \

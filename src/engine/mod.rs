@@ -14,6 +14,7 @@ pub mod context;
 pub mod core;
 pub mod dispatch;
 pub mod expiring;
+pub mod fiber;
 pub mod gate;
 pub mod loading;
 pub mod monitor;

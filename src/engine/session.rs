@@ -51,6 +51,8 @@ pub struct Session {
     pub watched: Vec<DbKey>,
     /// When the first of them came under WATCH.
     pub watching_since: UnixMs,
+    /// Keys no longer under WATCH that still stand in the books, with the flag they stand under.
+    pub unforgotten: Vec<(DbKey, Touched)>,
     /// Raised when one of them is touched; a new flag for each WATCH.
     pub touched: Touched,
     /// Subscriptions by [`Topic`].
@@ -76,6 +78,7 @@ impl Session {
             authenticated,
             multi: None,
             watched: Vec::new(),
+            unforgotten: Vec::new(),
             watching_since: UnixMs(0),
             touched: Touched::default(),
             topics: Default::default(),

@@ -68,20 +68,26 @@ pub fn watch(session: &mut Session, hold: &mut Hold, key: &[u8], now: UnixMs) {
     session.watched.push(at);
 }
 
-/// Watches nothing any more.
-pub fn unwatch(core: &Core, session: &mut Session) {
+/// Watches nothing any more. What a busy script keeps from being forgotten is left for the next
+/// time; false says that there is such.
+pub fn unwatch(core: &Core, session: &mut Session) -> bool {
     let watched = std::mem::take(&mut session.watched);
-    for at in &watched {
-        let mut hold = core.keyspace.lock_one(shard_of(hash_bytes(&at.key)));
-        forget(session, &mut hold, at);
-    }
-    session.touched = Touched::default();
+    let touched = std::mem::take(&mut session.touched);
+    session.unforgotten.extend(watched.into_iter().map(|at| (at, Touched::clone(&touched))));
+    session.unforgotten.retain(|(at, touched)| {
+        let shard = shard_of(hash_bytes(&at.key));
+        let busy = || core.has_attention(Attention::SCRIPT_BUSY);
+        let Some(mut hold) = core.keyspace.lock_one_unless(shard, busy) else { return true };
+        forget(touched, &mut hold, at);
+        false
+    });
+    session.unforgotten.is_empty()
 }
 
-fn forget(session: &Session, hold: &mut Hold, at: &DbKey) {
+fn forget(touched: &Touched, hold: &mut Hold, at: &DbKey) {
     let watchers = &mut hold.shard_mut(shard_of(hash_bytes(&at.key))).watchers;
     if let Some(flags) = watchers.get_mut(at) {
-        flags.retain(|flag| !Touched::ptr_eq(flag, &session.touched));
+        flags.retain(|flag| !Touched::ptr_eq(flag, touched));
         if flags.is_empty() {
             watchers.remove(at);
         }
@@ -133,10 +139,18 @@ pub fn exec(
         dispatch::shards_of(row, &args.args(), &mut set);
     }
     session.watched.iter().for_each(|at| set.add_key(&at.key));
-    let mut hold = core.keyspace.lock(&set);
+    let Some(mut hold) =
+        core.keyspace.lock_unless(&set, || core.has_attention(Attention::SCRIPT_BUSY))
+    else {
+        unwatch(core, session);
+        counters.failed.add(1);
+        let text = format!("EXECABORT Transaction discarded because of: {}", gate::BUSY);
+        fail(worker, reply, &CmdError::Text(text));
+        return;
+    };
     let broken = is_broken(session, &hold, env);
     for at in std::mem::take(&mut session.watched) {
-        forget(session, &mut hold, &at);
+        forget(&session.touched, &mut hold, &at);
     }
     session.touched = Touched::default();
     if broken {

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)] // A set of locks held at once is no borrow that the compiler can follow.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use parking_lot::lock_api::RawMutex as _;
@@ -14,6 +15,9 @@ use crate::keyspace::shard::Shard;
 
 /// Shards of a keyspace.
 pub const SHARDS: usize = 256;
+
+/// How long a lock is waited for before the question whether to give up is put again.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// The shard of a hash. Tables take their buckets from the low bits and fingerprints from the top.
 #[inline]
@@ -97,6 +101,42 @@ impl Keyspace {
             std::mem::forget(self.slots[shard].lock.lock());
         }
         Hold { keyspace: self, held: *set, one: usize::MAX }
+    }
+
+    /// Locks the shards of `set`, unless somebody holds one of them and `give_up` says that it is
+    /// not worth while to wait.
+    pub fn lock_unless(&'static self, set: &ShardSet, give_up: impl Fn() -> bool) -> Option<Hold> {
+        let mut hold = self.lock_none();
+        for shard in set.iter() {
+            self.wait_for(shard, &give_up)?;
+            hold.held.add(shard);
+        }
+        Some(hold)
+    }
+
+    /// The same for one shard.
+    #[inline]
+    pub fn lock_one_unless(
+        &'static self,
+        shard: usize,
+        give_up: impl Fn() -> bool,
+    ) -> Option<Hold> {
+        self.wait_for(shard, &give_up)?;
+        Some(Hold { keyspace: self, held: ShardSet::default(), one: shard })
+    }
+
+    #[inline]
+    fn wait_for(&self, shard: usize, give_up: &impl Fn() -> bool) -> Option<()> {
+        let lock = &self.slots[shard].lock;
+        let mut guard = lock.try_lock();
+        while guard.is_none() {
+            if give_up() {
+                return None;
+            }
+            guard = lock.try_lock_for(PATIENCE);
+        }
+        std::mem::forget(guard);
+        Some(())
     }
 
     /// Locks one shard.
@@ -244,6 +284,17 @@ mod tests {
     fn touching_a_shard_without_its_lock_is_refused() {
         let keyspace = Keyspace::new();
         let _ = keyspace.lock_one(3).shard(4);
+    }
+
+    #[test]
+    fn a_lock_that_is_given_up_leaves_nothing_locked() {
+        let keyspace = Keyspace::new();
+        let held = keyspace.lock_one(9);
+        assert!(keyspace.lock_unless(&ShardSet::ALL, || true).is_none());
+        assert!(keyspace.lock_one_unless(9, || true).is_none());
+        drop(held);
+        assert!(keyspace.lock_one_unless(9, || true).is_some());
+        assert!(keyspace.lock_unless(&ShardSet::ALL, || true).is_some());
     }
 
     #[test]

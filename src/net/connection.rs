@@ -10,17 +10,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use crate::base::clock::{self, Steady, UnixMs};
 use crate::base::hash::hash_bytes;
+use crate::engine::blocking::{Busy, Waiter};
 use crate::engine::client::Client;
 use crate::engine::command::Row;
 use crate::engine::core::{Attention, Core, Worker};
+use crate::engine::fiber::{self, Fiber, Step};
 use crate::engine::session::Session;
 use crate::engine::{blocking, dispatch, gate, monitor, pause, transaction};
 use crate::keyspace::effects::Env;
+use crate::keyspace::shard::Ticket;
 use crate::net::io::{Socket, poll_read, poll_write};
 use crate::persist::journal::{Durable, LogOffset};
+use crate::resp::args::OwnedArgs;
 use crate::resp::error::CmdError;
 use crate::resp::reply::{Protocol, Reply};
 use crate::resp::request::{Allowed, Parser};
@@ -33,6 +38,8 @@ const PREFETCH_REQUESTS: usize = 16;
 const INPUT_BYTES_FIRST: usize = 4 * 1024;
 /// Room it grows to when reads fill it.
 const INPUT_BYTES_GROWN: usize = 64 * 1024;
+/// Query buffers larger than this are given back when they are empty.
+const INPUT_BYTES_KEPT: usize = 256 * 1024;
 /// Reply buffers larger than this are given back when they are empty.
 const OUTPUT_BYTES_KEPT: usize = 64 * 1024;
 /// Replies of this size are sent before more requests are executed.
@@ -52,7 +59,16 @@ pub struct Connection<S> {
     soft_since: Option<Steady>,
     /// The next request waits for the end of CLIENT PAUSE.
     postponed: bool,
+    /// The client's script is over its time and has stepped aside; it has the session and the
+    /// replies with it.
+    aside: Option<Fiber<Taken>>,
 }
+
+/// What a script takes with it to its own stack.
+type Taken = (Session, Reply);
+
+/// How long a connection waits before it asks again for locks that a busy script has.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
 /// A request's row, and the hash of its only key.
 type Found = (Result<&'static Row, CmdError>, Option<u64>);
@@ -82,6 +98,7 @@ impl<S: Socket> Connection<S> {
             sent: 0,
             soft_since: None,
             postponed: false,
+            aside: None,
         }
     }
 
@@ -93,7 +110,7 @@ impl<S: Socket> Connection<S> {
         })
         .await;
         let ended = self.run().await;
-        self.leave();
+        self.leave().await;
         if let Err(error) = ended {
             tracing::trace!("Reading from client: {error}");
         }
@@ -102,6 +119,7 @@ impl<S: Socket> Connection<S> {
     async fn run(&mut self) -> io::Result<()> {
         loop {
             let more = self.execute();
+            self.finish_script().await;
             self.release().await;
             if self.session.closing {
                 return self.drain().await;
@@ -123,11 +141,7 @@ impl<S: Socket> Connection<S> {
                     self.take_mail().await;
                 }
                 Wake::Timeout => {
-                    if let Some(waiter) = self
-                        .session
-                        .waiting
-                        .and_then(|ticket| blocking::give_up(self.core(), ticket))
-                    {
+                    if let Some(waiter) = self.give_up().await {
                         blocking::count_timeout(&self.worker, &waiter);
                         blocking::time_out(&waiter);
                     }
@@ -161,6 +175,7 @@ impl<S: Socket> Connection<S> {
         while done < count.min(REQUESTS_A_TURN)
             && self.session.waiting.is_none()
             && !self.session.closing
+            && self.aside.is_none()
             && self.reply.len() - self.sent < OUTPUT_BYTES_A_TURN
         {
             if core.has_attention(Attention::PAUSED) {
@@ -176,6 +191,12 @@ impl<S: Socket> Connection<S> {
             done += self.execute_ahead(done, count);
         }
         self.parser.consume(done, &mut self.input);
+        if self.input.is_empty() && self.input.capacity() > INPUT_BYTES_KEPT {
+            self.input = Vec::new();
+        }
+        if self.aside.is_some() {
+            return true;
+        }
         self.publish_figures(done);
         if let Some(error) = self.parser.error().filter(|_| self.parser.count() == 0) {
             let _ = self.reply.error_line(&error.to_string());
@@ -236,7 +257,7 @@ impl<S: Socket> Connection<S> {
         }
         for (index, slot) in found.into_iter().enumerate().take(group) {
             self.execute_one(&env, from + index, slot);
-            if self.session.waiting.is_some() || self.session.closing {
+            if self.session.waiting.is_some() || self.session.closing || self.aside.is_some() {
                 return index + 1;
             }
         }
@@ -249,7 +270,70 @@ impl<S: Socket> Connection<S> {
             return;
         }
         let (row, hash) = found.unwrap_or_else(|| (gate::find(self.worker.core, &args), None));
+        if let Ok(row) = row
+            && fiber::is_for(row, &self.session)
+        {
+            let args = args.to_owned();
+            self.execute_script(*env, row, args);
+            return;
+        }
         dispatch::execute(&self.worker, env, &mut self.session, args, &mut self.reply, row, hash);
+    }
+
+    /// A script runs on a stack of its own, so that it can step aside.
+    fn execute_script(&mut self, env: Env, row: &'static Row, args: OwnedArgs) {
+        let client = Arc::clone(&self.session.client);
+        let session = std::mem::replace(&mut self.session, Session::new(client, true));
+        let reply = std::mem::take(&mut self.reply);
+        let worker = Rc::clone(&self.worker);
+        let run = move |(mut session, mut reply): Taken| {
+            dispatch::execute(&worker, &env, &mut session, args.args(), &mut reply, Ok(row), None);
+            (session, reply)
+        };
+        let fiber = Fiber::new(move || run((session, reply)));
+        let fiber = fiber.expect("the system has a few pages for a stack");
+        self.go_on(fiber);
+    }
+
+    fn go_on(&mut self, fiber: Fiber<Taken>) {
+        match fiber.resume() {
+            Step::Aside(fiber) => self.aside = Some(fiber),
+            Step::Done((session, reply)) => (self.session, self.reply) = (session, reply),
+        }
+    }
+
+    /// Lets a script that has stepped aside go on to its end, while the thread serves others.
+    async fn finish_script(&mut self) {
+        if self.aside.is_none() {
+            return;
+        }
+        let began = self.worker.clock.get();
+        while let Some(fiber) = self.aside.take() {
+            tokio::task::yield_now().await;
+            // Others have used the thread's clock meanwhile.
+            self.worker.clock.set(began);
+            self.go_on(fiber);
+        }
+        self.publish_figures(1);
+    }
+
+    /// Ends the client's wait; the waiter, unless it was served before.
+    async fn give_up(&mut self) -> Option<Arc<Waiter>> {
+        let ticket = self.session.waiting?;
+        loop {
+            match blocking::give_up(self.core(), ticket) {
+                Ok(waiter) => return waiter,
+                Err(Busy) => tokio::time::sleep(BUSY_PAUSE).await,
+            }
+        }
+    }
+
+    /// Strikes a wait that was cancelled from the books.
+    async fn forget(&mut self, cancelled: Option<(Ticket, Arc<Waiter>)>) {
+        let Some((ticket, waiter)) = cancelled else { return };
+        while blocking::forget(self.core(), ticket, &waiter) == Err(Busy) {
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
     }
 
     fn publish_figures(&mut self, done: usize) {
@@ -295,10 +379,8 @@ impl<S: Socket> Connection<S> {
     }
 
     async fn take_mail(&mut self) {
-        let mail = self.session.client.take_mail();
-        if let Some((ticket, waiter)) = &mail.cancelled {
-            blocking::forget(self.core(), *ticket, waiter);
-        }
+        let mut mail = self.session.client.take_mail();
+        self.forget(mail.cancelled.take()).await;
         if mail.unblocked {
             self.session.waiting = None;
             self.session.publish_figures();
@@ -451,18 +533,17 @@ impl<S: Socket> Connection<S> {
     }
 
     /// The client has gone: nothing waits for it, watches for it or is delivered to it any more.
-    fn leave(&mut self) {
+    async fn leave(&mut self) {
         let core = self.core();
-        if let Some(ticket) = self.session.waiting.take() {
-            blocking::give_up(core, ticket);
-        }
-        if let Some((ticket, waiter)) = self.session.client.take_mail().cancelled {
-            blocking::forget(core, ticket, &waiter);
-        }
         self.postpone(false);
         monitor::leave(core, &self.session.client);
-        transaction::unwatch(core, &mut self.session);
         self.session.unsubscribe_all(core);
         core.clients.remove(self.session.client.id);
+        self.give_up().await;
+        let cancelled = self.session.client.take_mail().cancelled;
+        self.forget(cancelled).await;
+        while !transaction::unwatch(core, &mut self.session) {
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
     }
 }

@@ -33,7 +33,12 @@ impl Threads {
         for index in 0..count {
             let (sender, receiver) = unbounded_channel();
             senders.push(sender);
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_all();
+            if std::env::var("YIELD").is_ok() {
+                builder.on_thread_park(std::thread::yield_now);
+            }
+            let runtime = builder.build()?;
             std::thread::Builder::new().name(format!("io-{index}")).spawn(move || {
                 let local = tokio::task::LocalSet::new();
                 local.block_on(&runtime, take_in(core, receiver));

@@ -16,6 +16,9 @@ const ARGS_UNAUTHENTICATED_MAX: i64 = 10;
 /// Bytes of an argument a client may send before it has authenticated.
 const BULK_UNAUTHENTICATED_BYTES_MAX: i64 = 16 * 1024;
 
+/// Words whose places a parser keeps room for; what a larger request took is given back.
+const SPANS_KEPT: usize = 4096;
+
 /// What the client may send now.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed {
@@ -144,6 +147,9 @@ impl Parser {
         }
         self.open -= first as u32;
         self.at -= cut;
+        if self.spans.capacity() > SPANS_KEPT && self.spans.len() < SPANS_KEPT {
+            self.spans.shrink_to(SPANS_KEPT);
+        }
     }
 
     /// The line at `at` without its CR LF, if all of it is there.

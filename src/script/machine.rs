@@ -7,8 +7,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value};
+use mlua::debug::{Debug, HookTriggers};
+use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
 
 use crate::resp::reply::Reply;
 use crate::script::convert::{to_lua, to_reply};
@@ -19,6 +21,24 @@ pub trait Host {
     /// Runs a command; its reply in RESP2.
     fn call(&mut self, words: &[Vec<u8>]) -> Vec<u8>;
 }
+
+/// What a script that runs on is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tick {
+    /// To go on.
+    GoOn,
+    /// To end.
+    Stop,
+}
+
+/// Is asked from time to time while a script runs.
+pub trait Watch {
+    /// Whether it may go on.
+    fn tick(&self) -> Tick;
+}
+
+/// Instructions of Lua between two ticks.
+const TICK_INSTRUCTIONS: u32 = 100_000;
 
 /// Compiled scripts a thread keeps at the most; beyond, it begins anew.
 const COMPILED_MAX: usize = 1000;
@@ -32,6 +52,8 @@ struct Machine {
 
 thread_local! {
     static MACHINE: RefCell<Option<Machine>> = const { RefCell::new(None) };
+    /// Who watches the script that runs.
+    static WATCH: RefCell<Option<Rc<dyn Watch>>> = const { RefCell::new(None) };
 }
 
 /// Forgets what the calling thread has compiled.
@@ -47,16 +69,40 @@ pub fn compile(sha: Sha, source: &[u8]) -> Result<(), String> {
 /// Runs a script and encodes what it returns.
 pub fn run(
     host: &mut dyn Host,
-    sha: Sha,
-    source: &[u8],
+    watch: Rc<dyn Watch>,
+    (sha, source): (Sha, &[u8]),
     keys: &[&[u8]],
     argv: &[&[u8]],
     reply: &mut Reply,
 ) -> Result<(), String> {
     with_machine(|machine| {
         let body = machine.function(sha, source)?;
-        machine.run(host, sha, &body, keys, argv, reply).map_err(|error| format!("ERR {error}"))
+        WATCH.set(Some(watch));
+        let ran = machine.run(host, sha, &body, keys, argv, reply);
+        WATCH.set(None);
+        ran.map_err(|error| format!("ERR {error}"))
     })
+}
+
+/// What a script that was told to end raises.
+const KILLED: &str = "ERR Script killed by user with SCRIPT KILL.";
+
+/// Asks the watch. A script that has to end raises at every line from then on, so that no `pcall`
+/// of its own keeps it alive.
+fn tick(lua: &Lua, _: &Debug) -> mlua::Result<VmState> {
+    let watch = WATCH.with_borrow(Clone::clone);
+    match watch.map_or(Tick::GoOn, |watch| watch.tick()) {
+        Tick::GoOn => Ok(VmState::Continue),
+        Tick::Stop => {
+            let stop = |_: &Lua, _: &Debug| Err(mlua::Error::runtime(KILLED));
+            lua.set_hook(HookTriggers::EVERY_LINE, stop)?;
+            Err(mlua::Error::runtime(KILLED))
+        }
+    }
+}
+
+fn watch_instructions(lua: &Lua) -> mlua::Result<()> {
+    lua.set_global_hook(HookTriggers::new().every_nth_instruction(TICK_INSTRUCTIONS), tick)
 }
 
 fn with_machine<R>(with: impl FnOnce(&mut Machine) -> Result<R, String>) -> Result<R, String> {
@@ -97,6 +143,7 @@ impl Machine {
         let prelude = lua.load(include_str!("prelude.lua")).set_name("=prelude").into_function()?;
         // `host.call` is read at each call: it is another function for every run.
         let driver = prelude.call::<Function>(host.clone())?;
+        watch_instructions(&lua)?;
         Ok(Machine { lua, driver, host, compiled: HashMap::new() })
     }
 
@@ -162,6 +209,10 @@ impl Machine {
         let Value::Table(problem) = value else { return Ok(()) };
         let text: mlua::LuaString = problem.raw_get("err")?;
         let mut line = text.to_string_lossy();
+        if line.contains(KILLED) {
+            watch_instructions(lua)?;
+            KILLED.clone_into(&mut line);
+        }
         if let Ok(Some(at)) = problem.raw_get::<Option<i64>>("line") {
             let sha = String::from_utf8_lossy(&sha);
             line = format!("{line} script: {sha}, on @user_script:{at}.");

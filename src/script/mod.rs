@@ -6,16 +6,28 @@ mod raise;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use sha1::{Digest, Sha1};
 
 /// The name a script is cached by: the SHA-1 of its source in 40 hexadecimal digits.
 pub type Sha = [u8; 40];
 
+/// A script that runs now.
+#[derive(Default)]
+pub struct Running {
+    /// It has changed something, so it must go on to its end.
+    pub wrote: AtomicBool,
+    /// SCRIPT KILL.
+    pub killed: AtomicBool,
+}
+
 /// Scripts by name, for EVALSHA.
 #[derive(Default)]
 pub struct Scripts {
+    /// The one that runs: it holds every shard, so there is no other.
+    pub running: Mutex<Option<Arc<Running>>>,
     sources: RwLock<HashMap<Sha, Arc<[u8]>>>,
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::clock::{self, UnixMs};
-use crate::config::{Config, MaxmemoryPolicy};
+use crate::config::Config;
 use crate::engine::client::ClientFlags;
 use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::{expiring, rewriting, saving};
@@ -13,7 +13,7 @@ use crate::persist::savepoint::{
     Attempt, RewriteState, SaveRule, SaveState, rewrite_due, save_due,
 };
 use crate::persist::state::AofState;
-use crate::stats::memory::Memory;
+use crate::stats::{Counter, ThreadStats};
 
 /// The shortest time between two rounds.
 const ROUND: Duration = Duration::from_millis(100);
@@ -36,14 +36,24 @@ pub fn run(core: &'static Core) {
         let config = core.config();
         if !core.has_attention(Attention::LOADING) {
             if core.debug.active_expire.load(Ordering::Relaxed) {
+                let before = clock::steady();
                 expiring::sweep(&worker, &mut expire_from, ROUND / EXPIRE_SHARE);
+                core.stats.latency.note("expire-cycle", before.elapsed());
             }
             background_jobs(core, &config);
             if config.activerehashing {
                 finish_resizing(core, round);
             }
         }
-        watch_memory(core, &config);
+        // Keys are not evicted yet: under every policy writes are refused beyond the limit.
+        core.watch_memory(config.maxmemory);
+        let sum = |counter: fn(&ThreadStats) -> &Counter| core.stats.sum(counter);
+        let counters = [
+            sum(|stats| &stats.processed),
+            sum(|stats| &stats.net_in),
+            sum(|stats| &stats.net_out),
+        ];
+        core.stats.rates.sample(clock::steady(), counters);
         if round.is_multiple_of(10) {
             drop_idle_clients(core, &config);
         }
@@ -153,14 +163,6 @@ fn finish_resizing(core: &Core, round: u64) {
     }
 }
 
-fn watch_memory(core: &Core, config: &Config) {
-    let used = Memory::read().allocated;
-    core.memory_peak.fetch_max(used, Ordering::Relaxed);
-    // Keys are not evicted yet: under every policy writes are refused beyond the limit.
-    let _ = MaxmemoryPolicy::Noeviction;
-    core.set_attention(Attention::OUT_OF_MEMORY, config.maxmemory > 0 && used > config.maxmemory);
-}
-
 /// `timeout`
 fn drop_idle_clients(core: &Core, config: &Config) {
     let Ok(limit @ 1..) = u64::try_from(config.timeout) else { return };
@@ -176,5 +178,4 @@ fn drop_idle_clients(core: &Core, config: &Config) {
             client.kill();
         }
     }
-    let _ = clock::steady();
 }

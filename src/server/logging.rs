@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
@@ -44,6 +44,8 @@ impl Role {
 }
 
 static ROLE: AtomicU8 = AtomicU8::new(Role::Primary.letter());
+/// Whether lines are JSON.
+static JSON: AtomicBool = AtomicBool::new(false);
 static LEVEL: AtomicU8 = AtomicU8::new(LogLevel::Notice as u8);
 
 /// From now on lines tell this role.
@@ -57,9 +59,15 @@ pub fn set_level(level: LogLevel) {
     tracing::callsite::rebuild_interest_cache();
 }
 
+/// From now on lines have this shape.
+pub fn set_format(format: LogFormat) {
+    JSON.store(format == LogFormat::Json, Relaxed);
+}
+
 /// Begins to log as the configuration says.
 pub fn init(config: &Config) -> io::Result<()> {
-    let layer = LogLayer { format: config.log_format, to: Sink::open(config)? };
+    let layer = LogLayer { json: &JSON, to: Sink::open(config)? };
+    set_format(config.log_format);
     set_level(config.loglevel);
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))
         .map_err(io::Error::other)?;
@@ -148,7 +156,7 @@ fn is_written(metadata: &Metadata<'_>) -> bool {
 }
 
 struct LogLayer {
-    format: LogFormat,
+    json: &'static AtomicBool,
     to: Sink,
 }
 
@@ -178,13 +186,13 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             level: level_of(*event.metadata().level()),
             at: Moment::local(unix_us()),
         };
-        let line = match self.format {
-            LogFormat::Text => {
+        let line = match self.json.load(Relaxed) {
+            false => {
                 let mut words = Words::default();
                 event.record(&mut words);
                 head.text(&words)
             }
-            LogFormat::Json => {
+            true => {
                 let mut fields = Fields(Map::new());
                 event.record(&mut fields);
                 head.json(fields.0)
@@ -357,7 +365,8 @@ mod tests {
         let path = dir.path().join("log");
         let text = format!("logfile {}\nlog-format {format}", path.display());
         let config = crate::config::file::parse(text.as_bytes()).unwrap();
-        let layer = LogLayer { format: config.log_format, to: Sink::open(&config).unwrap() };
+        let json = Box::leak(Box::new(AtomicBool::new(config.log_format == LogFormat::Json)));
+        let layer = LogLayer { json, to: Sink::open(&config).unwrap() };
         let log = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(log, || {
             set_level(level);

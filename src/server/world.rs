@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Config, LogLevel};
+use crate::config::{Config, LogFormat, LogLevel};
 use crate::engine::apply::World;
 use crate::net::listener::Listeners;
 use crate::server::logging;
@@ -20,5 +20,9 @@ impl World for Process {
 
     fn set_log_level(&self, level: LogLevel) {
         logging::set_level(level);
+    }
+
+    fn set_log_format(&self, format: LogFormat) {
+        logging::set_format(format);
     }
 }

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+
+use crate::base::clock;
 
 /// Samples kept of an event, one a second at the most.
 const SAMPLES_MAX: usize = 160;
@@ -43,6 +46,13 @@ impl LatencyMonitor {
             _ => u64::MAX,
         };
         self.threshold_nanos.store(nanos, Ordering::Relaxed);
+    }
+
+    /// Keeps what has just taken so long, if it is an event.
+    pub fn note(&self, event: &'static str, took: Duration) {
+        if self.wants(took.as_nanos() as u64) {
+            self.add(event, clock::unix_us() / 1_000_000, took.as_millis() as u64);
+        }
     }
 
     /// Keeps a sample; the longest of a second stands for it.

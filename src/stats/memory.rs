@@ -16,6 +16,12 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Bytes the program has asked for.
+    pub fn allocated() -> u64 {
+        let _ = epoch::advance();
+        stats::allocated::read().unwrap_or(0) as u64
+    }
+
     /// Asks both.
     pub fn read() -> Memory {
         let as_u64 = |value: Result<usize, tikv_jemalloc_ctl::Error>| value.unwrap_or(0) as u64;

@@ -32,11 +32,11 @@ pub const COMMANDS: &[Command] = &[Command::admin(
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shown {
     /// Without arguments, and by `default`.
-    Default,
+    Always,
     /// By `all` and `everything`.
-    All,
+    WithAll,
     /// By its name only.
-    Name,
+    Named,
 }
 
 struct Section {
@@ -56,22 +56,22 @@ const fn section(
 }
 
 const SECTIONS: &[Section] = &[
-    section("server", "Server", Shown::Default, server::server),
-    section("clients", "Clients", Shown::Default, clients::clients),
-    section("memory", "Memory", Shown::Default, memory::memory),
-    section("persistence", "Persistence", Shown::Default, |ax, out| {
+    section("server", "Server", Shown::Always, server::server),
+    section("clients", "Clients", Shown::Always, clients::clients),
+    section("memory", "Memory", Shown::Always, memory::memory),
+    section("persistence", "Persistence", Shown::Always, |ax, out| {
         persistence::persistence(ax.core, out);
     }),
-    section("stats", "Stats", Shown::Default, stats::stats),
-    section("replication", "Replication", Shown::Default, server::replication),
-    section("cpu", "CPU", Shown::Default, server::cpu),
-    section("modules", "Modules", Shown::Default, |_, _| {}),
-    section("commandstats", "Commandstats", Shown::All, stats::commandstats),
-    section("errorstats", "Errorstats", Shown::Default, stats::errorstats),
-    section("latencystats", "Latencystats", Shown::All, stats::latencystats),
-    section("cluster", "Cluster", Shown::Default, |_, out| out.put("cluster_enabled", 0)),
-    section("keyspace", "Keyspace", Shown::Default, stats::keyspace),
-    section("debug", "Debug", Shown::Name, stats::debug),
+    section("stats", "Stats", Shown::Always, stats::stats),
+    section("replication", "Replication", Shown::Always, server::replication),
+    section("cpu", "CPU", Shown::Always, server::cpu),
+    section("modules", "Modules", Shown::Always, |_, _| {}),
+    section("commandstats", "Commandstats", Shown::WithAll, stats::commandstats),
+    section("errorstats", "Errorstats", Shown::Always, stats::errorstats),
+    section("latencystats", "Latencystats", Shown::WithAll, stats::latencystats),
+    section("cluster", "Cluster", Shown::Always, |_, out| out.put("cluster_enabled", 0)),
+    section("keyspace", "Keyspace", Shown::Always, stats::keyspace),
+    section("debug", "Debug", Shown::Named, stats::debug),
 ];
 
 /// The text of INFO as it grows.
@@ -108,10 +108,10 @@ fn info(ax: &mut AdminCtx) -> CmdResult {
     for section in SECTIONS {
         let shown = match section.shown {
             // `all` leaves the modules out, `everything` does not.
-            Shown::Default if section.name == "modules" => by_default || everything,
-            Shown::Default => by_default || all || everything,
-            Shown::All => all || everything,
-            Shown::Name => false,
+            Shown::Always if section.name == "modules" => by_default || everything,
+            Shown::Always => by_default || all || everything,
+            Shown::WithAll => all || everything,
+            Shown::Named => false,
         };
         if shown || has(section.name) {
             out.title(section.title);
