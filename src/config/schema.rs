@@ -406,7 +406,7 @@ settings! {
         slowlog_max_len: u64 = 128, "slowlog-max-len", Kind::Int(0, LONG_MAX), Traits::RUN;
         /// Milliseconds from which an event is kept by LATENCY; 0 keeps none.
         latency_monitor_threshold: i64 = 0,
-            "latency-monitor-threshold", Kind::Int(0, LONG_MAX), Traits::RUN, idle "the latency monitor is not there yet";
+            "latency-monitor-threshold", Kind::Int(0, LONG_MAX), Traits::RUN;
         /// Measure how long each command takes, for INFO latencystats.
         latency_tracking: bool = true, "latency-tracking", Kind::Plain, Traits::RUN;
         /// Percentiles INFO latencystats shows.
@@ -418,7 +418,7 @@ settings! {
             "notify-keyspace-events", Kind::Plain, Traits::RUN;
         /// Milliseconds after which a running script makes others be told BUSY.
         busy_reply_threshold: i64 = 5000,
-            "busy-reply-threshold lua-time-limit", Kind::Int(0, LONG_MAX), Traits::RUN, idle "scripts are not interrupted yet";
+            "busy-reply-threshold lua-time-limit", Kind::Int(0, LONG_MAX), Traits::RUN;
         // Processors
         /// Processors for the server.
         server_cpulist: Text = Text::default(),
