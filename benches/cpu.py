@@ -3,6 +3,7 @@
 same load (Debian's redis-benchmark), interleaved A B A B; medians of the rounds, and of their ratios.
 
     benches/cpu.py [--rounds N] [--clients N] [--pipeline N] [--keys N] [--tests set,get] [--requests N]
+                     [--no-rewrite]
 """
 
 import argparse
@@ -34,10 +35,12 @@ def main():
     parser.add_argument("--tests", default="set,get")
     parser.add_argument("--requests", type=int, default=0)
     parser.add_argument("--port", type=int, default=7600)
+    parser.add_argument("--no-rewrite", action="store_true", help="without automatic rewrites of the file")
     args = parser.parse_args()
     requests = args.requests or {1: 200_000}.get(args.pipeline, 2_000_000)
     servers = [Server("redis", REDIS, args.port, QUIET), Server("rekeep", REKEEP, args.port + 1, QUIET),
-               Server("rekeep everysec", REKEEP, args.port + 2, EVERYSEC)]
+               Server("rekeep everysec", REKEEP, args.port + 2,
+                      EVERYSEC + (("--auto-aof-rewrite-percentage", "0") if args.no_rewrite else ()))]
     try:
         for server in servers:
             bench(server.port, argparse.Namespace(**{**vars(args), "pipeline": 16}), "set", args.keys * 2)
