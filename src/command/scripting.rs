@@ -396,6 +396,18 @@ mod tests {
         assert!(house.run("eval 'x = 1' 0").contains("Attempt to modify a readonly table"));
         assert!(house.run("eval 'return {' 0").contains("Error compiling script"));
         assert!(house.run("eval 'return io' 0").contains("nonexistent global"));
+        // Each of these would take the process along.
+        for (script, error) in [
+            ("unpack({}, 0, 2147483647)", "too many results to unpack"),
+            ("unpack({}, 2147483640, 2147483647)", "too many results to unpack"),
+            ("string.find('a', string.rep('a?', 300000))", "pattern too complex"),
+            ("('a'):gsub(string.rep('(a)', 300000), '')", "pattern too complex"),
+        ] {
+            let said = house.run(&format!("eval \"return {script}\" 0"));
+            assert!(said.contains(error), "{script}: {said}");
+        }
+        let plain = "eval \"return string.find('b', string.rep('a', 9000), 1, true) or unpack({7, 8}, 2)\" 0";
+        assert_eq!(house.run(plain), ":8|");
     }
 
     #[test]

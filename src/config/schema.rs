@@ -15,7 +15,7 @@ const NO_TLS: &str = "TLS is not there yet";
 const NO_REPLICATION: &str = "replication is not there yet";
 const NO_USERS: &str = "users beside the default one are not there yet";
 const NO_EVICTION: &str = "nothing is evicted yet: a full server refuses writes";
-const FREED_APART: &str = "what is removed is always freed by another thread";
+const FREED_APART: &str = "large values that are removed are always freed by another thread";
 const NO_REPORT: &str = "a crash leaves a line with its place and no report";
 const NO_DEFRAG: &str = "values are not moved; huge pages keep the heap compact";
 
@@ -406,7 +406,7 @@ settings! {
         slowlog_max_len: u64 = 128, "slowlog-max-len", Kind::Int(0, LONG_MAX), Traits::RUN;
         /// Milliseconds from which an event is kept by LATENCY; 0 keeps none.
         latency_monitor_threshold: i64 = 0,
-            "latency-monitor-threshold", Kind::Int(0, LONG_MAX), Traits::RUN, idle "the latency monitor is not there yet";
+            "latency-monitor-threshold", Kind::Int(0, LONG_MAX), Traits::RUN;
         /// Measure how long each command takes, for INFO latencystats.
         latency_tracking: bool = true, "latency-tracking", Kind::Plain, Traits::RUN;
         /// Percentiles INFO latencystats shows.
@@ -418,7 +418,7 @@ settings! {
             "notify-keyspace-events", Kind::Plain, Traits::RUN;
         /// Milliseconds after which a running script makes others be told BUSY.
         busy_reply_threshold: i64 = 5000,
-            "busy-reply-threshold lua-time-limit", Kind::Int(0, LONG_MAX), Traits::RUN, idle "scripts are not interrupted yet";
+            "busy-reply-threshold lua-time-limit", Kind::Int(0, LONG_MAX), Traits::RUN;
         // Processors
         /// Processors for the server.
         server_cpulist: Text = Text::default(),

@@ -132,26 +132,8 @@ fn check_slowly(
             )));
         }
     }
-    if session.is_subscribed()
-        && protocol == Protocol::Resp2
-        && !matches!(
-            row.spec().name,
-            "ping"
-                | "subscribe"
-                | "ssubscribe"
-                | "sunsubscribe"
-                | "psubscribe"
-                | "unsubscribe"
-                | "punsubscribe"
-                | "quit"
-                | "reset"
-        )
-    {
-        return Err(CmdError::err(format_args!(
-            "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
-             are allowed in this context",
-            row.spec().name
-        )));
+    if session.is_subscribed() && protocol == Protocol::Resp2 {
+        allowed_while_subscribed(row.spec().name)?;
     }
     if has(Attention::LOADING) && !flags.has(Flags::LOADING) {
         return Err(CmdError::Const("LOADING Redis is loading the dataset in memory"));
@@ -160,6 +142,18 @@ fn check_slowly(
         return Err(CmdError::Const(BUSY));
     }
     Ok(())
+}
+
+/// With RESP2, a client that listens cannot tell replies from messages.
+fn allowed_while_subscribed(name: &str) -> Result<(), CmdError> {
+    match name {
+        "ping" | "subscribe" | "ssubscribe" | "sunsubscribe" | "psubscribe" | "unsubscribe"
+        | "punsubscribe" | "quit" | "reset" => Ok(()),
+        _ => Err(CmdError::err(format_args!(
+            "Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
+             are allowed in this context"
+        ))),
+    }
 }
 
 /// DEBUG and MODULE need the permission of a setting.

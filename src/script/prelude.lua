@@ -31,6 +31,28 @@ function redis.set_repl() end
 function redis.replicate_commands() return true end
 redis.REPL_ALL, redis.REPL_AOF, redis.REPL_REPLICA, redis.REPL_SLAVE, redis.REPL_NONE = 3, 1, 2, 2, 0
 
+-- Lua's own counts results in an int and overflows it.
+local raw_unpack, RESULTS_MAX, INDEX_MAX = unpack, 7900, 2^30
+function unpack(list, first, last)
+  first, last = tonumber(first or 1), tonumber(last or #list)
+  if first and last and (last - first >= RESULTS_MAX or first < -INDEX_MAX or last > INDEX_MAX) then
+    raw_error("too many results to unpack", 2)
+  end
+  return raw_unpack(list, first, last)
+end
+
+-- Each item of a pattern may take a frame of the C stack, which is not endless.
+local PATTERN_BYTES_MAX = 2000
+for _, name in ipairs({ "find", "match", "gmatch", "gsub" }) do
+  local raw = string[name]
+  string[name] = function(text, pattern, third, fourth)
+    local long = raw_type(pattern) == "string" and #pattern > PATTERN_BYTES_MAX
+    if long and not (name == "find" and fourth) then raw_error("pattern too complex", 2) end
+    return raw(text, pattern, third, fourth)
+  end
+end
+string.gfind = nil
+
 for _, name in ipairs({ "debug", "loadfile", "dofile", "print", "collectgarbage", "newproxy",
                         "load", "loadstring", "getfenv", "setfenv", "module", "require" }) do
   rawset(_G, name, nil)
