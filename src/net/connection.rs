@@ -55,6 +55,8 @@ pub struct Connection<S> {
     reply: Reply,
     /// Bytes of the reply buffer that are sent.
     sent: usize,
+    /// The moment of the last requests.
+    now: UnixMs,
     /// Since when the soft output limit is passed.
     soft_since: Option<Steady>,
     /// The next request waits for the end of CLIENT PAUSE.
@@ -96,6 +98,7 @@ impl<S: Socket> Connection<S> {
             input: Vec::new(),
             reply: Reply::new(Protocol::Resp2),
             sent: 0,
+            now: UnixMs::now(),
             soft_since: None,
             postponed: false,
             aside: None,
@@ -226,9 +229,9 @@ impl<S: Socket> Connection<S> {
 
     /// Looks the keys of the next requests up ahead, then executes them; says how many.
     fn execute_ahead(&mut self, from: usize, count: usize) -> usize {
-        let worker = &*self.worker;
-        let core = worker.core;
+        let core = self.core();
         let env = core.env();
+        self.now = env.now;
         let group = (count - from).min(PREFETCH_REQUESTS);
         if group == 1 {
             self.execute_one(&env, from, None);
@@ -339,9 +342,11 @@ impl<S: Socket> Connection<S> {
     fn publish_figures(&mut self, done: usize) {
         self.session.publish_figures();
         let figures = &self.session.client.figures;
-        figures.active_at.store(UnixMs::now().0, Ordering::Relaxed);
+        figures.active_at.store(self.now.0, Ordering::Relaxed);
         figures.resp3.store(self.reply.is_resp3(), Ordering::Relaxed);
-        figures.commands.fetch_add(done as u64, Ordering::Relaxed);
+        // Only this task writes it.
+        let commands = figures.commands.load(Ordering::Relaxed) + done as u64;
+        figures.commands.store(commands, Ordering::Relaxed);
         self.publish_buffers();
     }
 
