@@ -5,7 +5,10 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use rekeep::cli::{self, Ask};
+use rekeep::base::fs::Disk;
+use rekeep::cli::{self, Ask, CheckAof, CheckRdb};
+use rekeep::persist::aof::check::{self as check_aof, Repair};
+use rekeep::persist::rdb::check as check_rdb;
 use rekeep::server::startup;
 
 /// Every allocation of the process, so that memory can be counted and returned.
@@ -26,11 +29,40 @@ fn main() -> ExitCode {
             println!("{text}");
             0
         }
-        Ok(_) => 1,
+        Ok(Ask::CheckRdb(CheckRdb { file })) => {
+            told(check_rdb::check(&Disk::real(), &file, &mut std::io::stdout()))
+        }
+        Ok(Ask::CheckAof(asked)) => told(check_append_only(&asked)),
+        Ok(Ask::CheckSystem) => {
+            let (text, well) = cli::check_system();
+            println!("{text}");
+            i32::from(!well)
+        }
         Err(refusal) => {
             eprintln!("{refusal}");
             1
         }
     };
     ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+fn check_append_only(asked: &CheckAof) -> std::io::Result<bool> {
+    let repair = match (asked.truncate_to_timestamp, asked.fix) {
+        (Some(secs), _) => Repair::ToTimestamp(secs),
+        (None, true) => Repair::Fix,
+        (None, false) => Repair::None,
+    };
+    let (disk, mut answers) = (Disk::real(), std::io::stdin().lock());
+    check_aof::check(&disk, &asked.file, repair, &mut answers, &mut std::io::stdout())
+}
+
+/// The exit code of a check.
+fn told(checked: std::io::Result<bool>) -> i32 {
+    match checked {
+        Ok(well) => i32::from(!well),
+        Err(error) => {
+            eprintln!("The report could not be written: {error}");
+            1
+        }
+    }
 }

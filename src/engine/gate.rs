@@ -70,6 +70,36 @@ pub fn check(
     check_slowly(core, session, row, protocol, attention)
 }
 
+/// The same for a command of a transaction that has begun: that the disk fails now is no reason to
+/// stop half way.
+pub fn check_queued(
+    core: &Core,
+    session: &Session,
+    row: &Row,
+    protocol: Protocol,
+) -> Result<(), CmdError> {
+    let disk = Attention::SNAPSHOT_FAILED | Attention::JOURNAL_FAILED;
+    let attention = core.attention.load(Ordering::Relaxed) & !disk;
+    check_slowly(core, session, row, protocol, attention)
+}
+
+/// Whether a command is refused while the disk fails.
+pub fn is_write(row: &Row) -> bool {
+    row.spec().flags.has_any(Flags::WRITE.with(Flags::MAY_REPLICATE))
+}
+
+/// Why writes are refused, if the disk fails.
+pub fn disk_refusal(core: &Core, attention: u32) -> Option<CmdError> {
+    if attention & Attention::SNAPSHOT_FAILED != 0 {
+        return Some(CmdError::Const(MISCONF_SNAPSHOT));
+    }
+    if attention & Attention::JOURNAL_FAILED == 0 || !core.persist.journal.is_failing() {
+        return None;
+    }
+    let failure = core.persist.journal.failure()?;
+    Some(CmdError::Text(format!("MISCONF Errors writing to the AOF file: {}", failure.cause)))
+}
+
 #[cold]
 fn check_slowly(
     core: &Core,
@@ -92,22 +122,13 @@ fn check_slowly(
         permitted(core, session, row)?;
     }
     let has = |bit| attention & bit != 0;
-    let is_write = flags.has_any(Flags::WRITE.with(Flags::MAY_REPLICATE));
     if has(Attention::OUT_OF_MEMORY) && flags.has(Flags::DENYOOM) {
         return Err(CmdError::Const("OOM command not allowed when used memory > 'maxmemory'."));
     }
-    if is_write {
-        if has(Attention::SNAPSHOT_FAILED) {
-            return Err(CmdError::Const(MISCONF_SNAPSHOT));
-        }
-        if let Some(failure) =
-            core.persist.journal.failure().filter(|_| core.persist.journal.is_failing())
-        {
-            return Err(CmdError::Text(format!(
-                "MISCONF Errors writing to the AOF file: {}",
-                failure.what
-            )));
-        }
+    if (is_write(row) || row.spec().name == "ping")
+        && let Some(refusal) = disk_refusal(core, attention)
+    {
+        return Err(refusal);
     }
     if session.is_subscribed()
         && protocol == Protocol::Resp2

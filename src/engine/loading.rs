@@ -25,12 +25,15 @@ use crate::keyspace::effects::{Effects, Env};
 use crate::keyspace::entry::{Entry, New};
 use crate::keyspace::lock::{Hold, ShardSet};
 use crate::keyspace::view::DbView;
-use crate::persist::aof::manifest::{Manifest, ManifestError, Part, path_in};
+use crate::persist::aof::manifest::{
+    Invalid, Manifest, ManifestError, Part, manifest_name, path_in,
+};
 use crate::persist::aof::replay::{self, Outcome};
 use crate::persist::rdb::decode::{DecodeError, decode};
 use crate::persist::rdb::format::Dialect;
 use crate::persist::rdb::reader::{self, Event, KeyRecord, RdbError, Reader, Verify};
 use crate::resp::args::OwnedArgs;
+use crate::resp::error::CmdError;
 use crate::resp::reply::{Protocol, Reply};
 use crate::stats::memory::Memory;
 use crate::value::Value;
@@ -124,12 +127,20 @@ struct Shared<'l> {
 pub fn load_at_start(core: &'static Core) -> Result<(), LoadError> {
     let config = core.config();
     begin(core);
-    let loaded = match config.appendonly {
-        true => load_aof(core, &config),
-        false => load_snapshot_file(core, &config),
-    };
+    if config.appendonly {
+        load_aof(core, &config)?;
+        // Writes are taken only when they can be recorded.
+        let hold = core.keyspace.lock_all();
+        rewriting::open(core, &hold).map_err(|error| {
+            LoadError::File(format!("Can't open the append-only file: {error}"))
+        })?;
+    } else {
+        let manifest = load_manifest(core, &config)?;
+        core.persist.aof.lock().manifest = manifest.unwrap_or_default();
+        load_snapshot_file(core, &config)?;
+    }
     end(core);
-    loaded
+    Ok(())
 }
 
 /// From now on clients are told that files are loaded.
@@ -426,92 +437,78 @@ impl ProgressLog {
     }
 }
 
+/// The manifest, which also counts while `appendonly` is off: the next base is numbered after its
+/// own. None if there is no file, or none that names any part.
+fn load_manifest(core: &Core, config: &Config) -> Result<Option<Manifest>, LoadError> {
+    let (dir, name) = (rewriting::directory(config), config.appendfilename.as_bytes());
+    let found = Manifest::load(&core.persist.disk, &dir, name).map_err(|error| {
+        let shown = match &error {
+            ManifestError::Invalid(Invalid { what, line: Some((number, line)) }) => {
+                format!("{what}, at line {number}: '{line}'")
+            }
+            error => error.to_string(),
+        };
+        LoadError::File(format!(
+            "Error loading the append only file manifest {}: {shown}",
+            path_in(&dir, &manifest_name(name)).display()
+        ))
+    })?;
+    Ok(found.filter(|manifest| !manifest.is_empty()))
+}
+
 /// `appendonly yes`: the manifest's files, or what there is instead of them.
 fn load_aof(core: &'static Core, config: &Config) -> Result<(), LoadError> {
     let (dir, disk) = (rewriting::directory(config), &core.persist.disk);
     let name = config.appendfilename.as_bytes();
-    let manifest = Manifest::load(disk, &dir, name).map_err(|error| {
-        LoadError::File(format!(
-            "Error loading the append only file manifest {}: {error}",
-            path_in(&dir, &[name, b".manifest"].concat()).display()
-        ))
-    })?;
-    let manifest = match manifest {
-        Some(manifest) => manifest,
-        None => match adopt(core, config, &dir, name)? {
-            Some(manifest) => manifest,
-            None => return refuse_orphans(&dir, name),
-        },
-    };
-    load_parts(core, config, &manifest, &dir)?;
-    core.persist.aof.lock().manifest = manifest;
-    rewriting::collect_garbage(core, config);
-    Ok(())
-}
-
-/// Parts without the manifest that would order them are no reason to start empty.
-fn refuse_orphans(dir: &Path, name: &[u8]) -> Result<(), LoadError> {
-    let Ok(files) = std::fs::read_dir(dir) else { return Ok(()) };
-    for file in files.flatten() {
-        use std::os::unix::ffi::OsStrExt;
-        let found = file.file_name();
-        let bytes = found.as_bytes();
-        let is_part = bytes.starts_with(name)
-            && (bytes.ends_with(b".aof") || bytes.ends_with(b".rdb"))
-            && file.metadata().is_ok_and(|data| data.len() > 0);
-        if is_part {
-            return Err(LoadError::File(format!(
-                "Found {} but no manifest. The server does not begin empty beside data: restore \
-                 the manifest, or move the files away.",
-                file.path().display()
-            )));
-        }
+    if let Some(manifest) = load_manifest(core, config)? {
+        load_parts(core, config, &manifest, &dir)?;
+        core.persist.aof.lock().manifest = manifest;
+        rewriting::collect_garbage(core, config);
+        return Ok(());
     }
-    Ok(())
-}
-
-/// Takes a single append-only file of a server before 7.0, or else a lone snapshot, as the base.
-fn adopt(
-    core: &Core,
-    config: &Config,
-    dir: &Path,
-    name: &[u8],
-) -> Result<Option<Manifest>, LoadError> {
-    let disk = &core.persist.disk;
     let single = path_in(&config.dir.to_path(), name);
-    if disk.size(&single)?.is_some() {
-        disk.make_dir(dir)?;
-        let mut manifest = Manifest::default();
-        manifest.adopt_single_file(name);
-        let base = path_in(dir, name);
-        // What an earlier attempt left is not vouched for by any manifest.
-        let _ = disk.remove(&base);
-        disk.link_or_copy(&single, &base)?;
-        disk.sync_dir(dir)?;
-        manifest.save(disk, dir, name)?;
-        disk.remove(&single)?;
-        tracing::info!(
-            "Successfully migrated an old-style AOF configuration ({})",
-            single.display()
-        );
-        return Ok(Some(manifest));
+    let has_single = disk.size(&single)?.is_some();
+    if !Manifest::is_announced(disk, &dir, name)? {
+        let link = has_single.then_some(name);
+        rewriting::refuse_orphans(&dir, name, link).map_err(LoadError::File)?;
+    }
+    if has_single {
+        return adopt_single_file(core, config, &single, &dir);
     }
     let snapshot = saving::snapshot_path(config);
-    if disk.size(&snapshot)?.is_none_or(|size| size == 0) {
-        return Ok(None);
+    if disk.size(&snapshot)?.is_some_and(|size| size > 0) {
+        tracing::info!(
+            "appendonly is on, and there is no append only file: {} is adopted as its base",
+            snapshot.display()
+        );
+        load_snapshot_file(core, config)?;
     }
+    Ok(())
+}
+
+/// Loads the append-only file of a server before 7.0, and then makes it the base.
+fn adopt_single_file(
+    core: &'static Core,
+    config: &Config,
+    single: &Path,
+    dir: &Path,
+) -> Result<(), LoadError> {
+    let (disk, name) = (&core.persist.disk, config.appendfilename.as_bytes());
+    core.persist.loading.total.store(disk.size(single)?.unwrap_or(0), Ordering::Relaxed);
+    load_part(core, config, single, true)?;
     disk.make_dir(dir)?;
     let mut manifest = Manifest::default();
-    let base = manifest.new_base(name, crate::persist::aof::manifest::BaseFormat::Rdb).path(dir);
-    let _ = disk.remove(&base);
-    disk.link_or_copy(&snapshot, &base)?;
+    manifest.adopt_single_file(name);
+    let base = path_in(dir, name);
+    // What an earlier attempt left is not vouched for by any manifest.
+    disk.remove(&base)?;
+    disk.link_or_copy(single, &base)?;
     disk.sync_dir(dir)?;
     manifest.save(disk, dir, name)?;
-    tracing::info!(
-        "appendonly is on, and there is no append only file: {} is adopted as its base",
-        snapshot.display()
-    );
-    Ok(Some(manifest))
+    disk.remove(single)?;
+    tracing::info!("Successfully migrated an old-style AOF configuration ({})", single.display());
+    core.persist.aof.lock().manifest = manifest;
+    Ok(())
 }
 
 fn load_parts(
@@ -586,17 +583,28 @@ fn replay_commands(
     last: bool,
 ) -> Result<(), LoadError> {
     let mut player = Player::new(core, config);
-    let outcome = replay::replay(file, offset, &mut |entry: replay::Entry| {
-        player.play(&entry.argv, entry.end);
-        ControlFlow::Continue(())
+    let mut refused = None;
+    let outcome = replay::replay(file, offset, &mut |entry: replay::Entry| match player
+        .play(&entry.argv, entry.end)
+    {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            refused = Some(error);
+            ControlFlow::Break(())
+        }
     });
     player.leave();
     let shown = path.display();
     match outcome {
+        // Going on without it would lose it at the next rewrite.
+        Ok(Outcome::Stopped { offset }) => Err(LoadError::File(format!(
+            "A command of the append only file {shown} at offset {offset} can't be executed: {}",
+            refused.map(|error| error.to_string()).unwrap_or_default()
+        ))),
         Err(error) => Err(LoadError::File(format!(
             "Unrecoverable error reading the append only file {shown}: {error}"
         ))),
-        Ok(Outcome::Ok { .. } | Outcome::Stopped { .. }) => Ok(()),
+        Ok(Outcome::Ok { .. }) => Ok(()),
         Ok(Outcome::Truncated { valid_up_to, .. }) => {
             cut_tail(core, config, path, valid_up_to, last)
         }
@@ -666,10 +674,11 @@ impl Player {
         }
     }
 
-    fn play(&mut self, argv: &[Vec<u8>], end: u64) {
+    /// An error says that there is no such command here.
+    fn play(&mut self, argv: &[Vec<u8>], end: u64) -> Result<(), CmdError> {
         let core = self.worker.core;
         let args = OwnedArgs::new(argv.iter().map(Vec::as_slice));
-        let found = gate::find(core, &args.args());
+        let found = Ok(gate::find(core, &args.args())?);
         dispatch::execute(
             &self.worker,
             &self.env,
@@ -696,6 +705,7 @@ impl Player {
             self.env = core.env();
         }
         delay(self.delay);
+        Ok(())
     }
 
     fn leave(&mut self) {
@@ -734,6 +744,7 @@ pub fn reload(
 /// DEBUG LOADAOF: empties and loads the append-only file again. No shard is held.
 pub fn reload_aof(core: &'static Core) -> Result<(), String> {
     let config = core.config();
+    let was_active = core.persist.journal.is_active();
     {
         let mut hold = core.keyspace.lock_all();
         core.persist.journal.flush();
@@ -744,9 +755,15 @@ pub fn reload_aof(core: &'static Core) -> Result<(), String> {
     let manifest = core.persist.aof.lock().manifest.clone();
     let loaded = load_parts(core, &config, &manifest, &rewriting::directory(&config));
     let _hold = core.keyspace.lock_all();
+    if let Err(error) = loaded {
+        // What is in memory is not what the files say, and must not go over them.
+        tracing::error!("Fatal error loading the append only file: {error}. Exiting.");
+        core.shutdown.finish(1);
+        return Err(error.to_string());
+    }
     end(core);
-    core.persist.journal.set_active(true);
-    loaded.map_err(|error| error.to_string())
+    core.persist.journal.set_active(was_active);
+    Ok(())
 }
 
 /// Removes every key of every database; nothing is recorded.

@@ -29,7 +29,8 @@ pub fn snapshot_path(config: &Config) -> PathBuf {
     config.dir.to_path().join(config.dbfilename.to_path())
 }
 
-fn temp_path(config: &Config, pid: u32) -> PathBuf {
+/// The name a snapshot has until it is complete.
+pub fn temp_path(config: &Config, pid: u32) -> PathBuf {
     config.dir.to_path().join(format!("temp-{pid}.rdb"))
 }
 
@@ -94,6 +95,28 @@ pub fn save_now(core: &Core, hold: &Hold) -> Result<(), SnapshotError> {
     }
 }
 
+/// FLUSHALL: a snapshot of before must not come back, neither from a child at work nor at the next
+/// start. The hold has all shards, which are empty. Inside a transaction the moment for a snapshot
+/// comes after its end.
+pub fn after_flush(core: &Core, hold: &Hold, in_transaction: bool) {
+    if core.has_attention(Attention::LOADING) {
+        return;
+    }
+    if core.persist.kill_child(&Work::Save) {
+        core.persist.await_no_child();
+    }
+    if core.config.load().save.is_empty() {
+        return;
+    }
+    if in_transaction {
+        core.persist.book.lock().save_scheduled = true;
+        return;
+    }
+    if let Err(error) = save_now(core, hold) {
+        tracing::warn!("Error saving the snapshot after FLUSHALL: {error}");
+    }
+}
+
 /// BGSAVE. `schedule` says what to do while a rewrite is under way.
 pub fn bgsave(core: &'static Core, hold: &Hold, schedule: bool) -> Result<Begun, CmdError> {
     match core.persist.child_work() {
@@ -115,6 +138,9 @@ pub fn bgsave(core: &'static Core, hold: &Hold, schedule: bool) -> Result<Begun,
 
 /// Forks a child that writes a snapshot. The hold has all shards, and no child is at work.
 pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
+    if core.persist.is_child_running() {
+        return Err("another child process is active".to_owned());
+    }
     let config = core.config();
     let plan = plan(core, &config);
     let dirty = dirty_count(core);
@@ -127,7 +153,10 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
         disk.write_atomically(&path, &temp, |file| fill(hold, file, &plan, &mut || reporter.key()))
             .map_err(|error: SnapshotError| error.to_string())
     })
-    .inspect_err(|_| core.persist.book.lock().last_save = LastSave::Failed)?;
+    .inspect_err(|_| {
+        core.persist.book.lock().last_save = LastSave::Failed;
+        update_attention(core);
+    })?;
     tracing::info!("Background saving started by pid {}", forked.pid);
     let temp = temp_path(&config, forked.pid as u32);
     watch(core, forked, Work::Save, dirty, temp, finish)

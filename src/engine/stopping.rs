@@ -12,7 +12,11 @@ pub fn prepare(core: &'static Core, hold: &Hold, how: ShutdownOn) -> Result<(), 
     let config = core.config();
     tracing::warn!("User requested shutdown...");
     core.set_attention(Attention::STOPPING, true);
-    let prepared = save_everything(core, hold, how, &config);
+    let prepared = match core.has_attention(Attention::LOADING) {
+        // What is loaded so far is not worth saving, and the files have it all.
+        true => Ok(()),
+        false => save_everything(core, hold, how, &config),
+    };
     if prepared.is_err() {
         tracing::warn!(
             "Errors trying to shut down the server. Check the logs for more information."
@@ -40,6 +44,7 @@ fn save_everything(
 ) -> Result<(), ()> {
     if core.persist.kill_child(&Work::Save) {
         tracing::warn!("There is a child saving an .rdb. Killing it!");
+        core.persist.await_no_child();
     }
     let state = core.persist.aof.lock().state;
     if core.persist.child_work() == Some(Work::Rewrite) || state == AofState::Starting {
@@ -49,6 +54,7 @@ fn save_everything(
         }
         if core.persist.kill_child(&Work::Rewrite) {
             tracing::warn!("There is a child rewriting the AOF. Killing it!");
+            core.persist.await_no_child();
         }
     }
     if state == AofState::On {

@@ -128,6 +128,16 @@ pub fn exec(
         fail(worker, reply, &CmdError::Const(text));
         return;
     }
+    let attention = core.attention.load(Ordering::Relaxed);
+    if multi.queue.iter().any(|(row, _)| gate::is_write(row))
+        && let Some(refusal) = gate::disk_refusal(core, attention)
+    {
+        unwatch(core, session);
+        counters.failed.add(1);
+        let text = format!("EXECABORT Transaction discarded because of: {refusal}");
+        fail(worker, reply, &CmdError::Text(text));
+        return;
+    }
     let mut set = ShardSet::default();
     for (row, args) in &multi.queue {
         dispatch::shards_of(row, &args.args(), &mut set);
@@ -166,7 +176,7 @@ fn run_queued(
     reply: &mut Reply,
 ) {
     // What held when the command was queued may not hold now.
-    match gate::check(unit.worker.core, session, row, reply.protocol()) {
+    match gate::check_queued(unit.worker.core, session, row, reply.protocol()) {
         Ok(()) => {
             let db = session.db;
             let core = unit.worker.core;

@@ -65,6 +65,8 @@ struct End {
 pub struct Failure {
     /// Verb, object and cause.
     pub what: String,
+    /// The cause alone.
+    pub cause: String,
     /// Since when.
     pub since: UnixMs,
 }
@@ -313,7 +315,7 @@ impl Journal {
         if failure.as_ref().is_none_or(|failure| failure.what != what) {
             tracing::error!("Error writing to the append-only file: {what}");
             let since = failure.as_ref().map_or(UnixMs::now(), |failure| failure.since);
-            *failure = Some(Failure { what, since });
+            *failure = Some(Failure { what, cause: error.cause(), since });
         }
         self.failing.store(true, Ordering::Release);
     }
@@ -471,12 +473,29 @@ impl Journal {
         self.wake(Durable::Synced, upto);
     }
 
+    /// Writes everything pending; says whether the file holds all of it now. Whoever holds the
+    /// locks of all shards then knows that the file ends there.
+    pub fn drain(&self) -> bool {
+        self.flush();
+        self.written() == self.appended()
+    }
+
     /// Goes on in another file from this moment. The caller holds the locks of all shards, so
     /// nothing is appended meanwhile; everything before is in the old file. `None` ends writing.
     /// Returns where the old file ends.
+    ///
+    /// What could not be written to the old file never reaches the new one: there it would be
+    /// replayed on top of a base that holds it already. Where the old file counts, `drain` comes
+    /// first.
     pub fn switch(&self, file: Option<Arc<DiskFile>>, size: u64) -> LogOffset {
         let mut end = self.end.lock();
         self.flush_locked(&mut end);
+        if !end.unwritten.is_empty() {
+            self.written.fetch_add(end.unwritten.len() as u64, Ordering::AcqRel);
+            end.unwritten.clear();
+            self.wake(Durable::Written, self.written());
+            self.recover();
+        }
         if let Some(old) = end.file.take() {
             let upto = self.written();
             end.retired.push((old, upto));
@@ -488,6 +507,17 @@ impl Journal {
         // Whoever reads the new file alone must learn the database.
         self.pending.lock().db = None;
         self.appended()
+    }
+
+    /// Ends writing: nothing more is recorded, and nothing is owed for what was. The caller holds
+    /// the locks of all shards.
+    pub fn close(&self) {
+        let upto = self.switch(None, 0);
+        self.sync();
+        *self.tainted.lock() = None;
+        self.end.lock().retired.clear();
+        self.advance_synced(upto);
+        self.recover();
     }
 
     /// The file that is written to.

@@ -8,7 +8,7 @@ use crate::cli::Startup;
 use crate::command;
 use crate::config::{Config, REDIS_VERSION, REKEEP_VERSION};
 use crate::engine::core::{Core, Garbage};
-use crate::engine::{loading, rewriting};
+use crate::engine::loading;
 use crate::net::listener::Listeners;
 use crate::net::threads::Threads;
 use crate::persist::child;
@@ -27,7 +27,10 @@ pub fn serve(startup: Startup) -> i32 {
     match start(config, config_file) {
         Ok(core) => wait(core),
         Err(failure) => {
-            tracing::error!("{failure}");
+            match tracing::dispatcher::has_been_set() {
+                true => tracing::error!("{failure}"),
+                false => eprintln!("{failure}"),
+            }
             1
         }
     }
@@ -54,6 +57,8 @@ fn start(
     let core = Core::new(config, config_file, table, garbage);
     spawn("lazyfree", move || free_garbage(core, &receiver))?;
     let config = core.config();
+    // Before anybody can connect: nothing is answered from a keyspace that is not complete.
+    loading::begin(core);
     let threads = Threads::start(core, config.io_threads)
         .map_err(|error| format!("Can't start the threads that serve clients: {error}"))?;
     let listeners =
@@ -67,11 +72,6 @@ fn start(
         tracing::error!("{error}");
         "Fatal error loading the DB, check server logs. Exiting.".to_owned()
     })?;
-    if config.appendonly {
-        let hold = core.keyspace.lock_all();
-        rewriting::open(core, &hold)
-            .map_err(|error| format!("Can't open the append-only file: {error}"))?;
-    }
     let syncing = move || {
         let paused =
             || core.config.load().no_appendfsync_on_rewrite && core.persist.is_child_running();

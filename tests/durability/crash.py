@@ -205,6 +205,7 @@ def policy_rounds(policy, rounds, seed, totals, seconds):
     rng = random.Random(f"{seed}/{policy}")
     server, state = Server(), {}
     options = ["--appendonly", "yes", "--appendfsync", policy, "--save", "1 1000",
+               "--stop-writes-on-bgsave-error", "no",
                "--auto-aof-rewrite-min-size", "200kb", "--auto-aof-rewrite-percentage", "50"]
     for index in range(rounds):
         context = f"seed {seed} policy {policy} round {index}:"
