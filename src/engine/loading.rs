@@ -59,12 +59,14 @@ pub enum LoadError {
     #[error("{0}")]
     Manifest(ManifestError),
     /// A snapshot is damaged.
-    #[error("Internal error in RDB reading {path}: {error}")]
+    #[error("Internal error in RDB reading {path}: {error}{place}")]
     Rdb {
         /// The file.
         path: String,
-        /// What is wrong, with the offset.
+        /// What is wrong.
         error: RdbError,
+        /// How far it was read, where the error does not say it.
+        place: String,
     },
     /// A key of a snapshot cannot be had.
     #[error("Internal error in RDB reading {path}, key '{key}' (offset {offset}): {what}")]
@@ -184,7 +186,7 @@ pub fn load_rdb(
     how: How,
 ) -> Result<impl Read + use<>, LoadError> {
     let shown = path.display().to_string();
-    let wrong = |error| LoadError::Rdb { path: shown.clone(), error };
+    let wrong = |error| damaged(&shown, error, 0);
     let verify = if config.rdbchecksum { Verify::Checksum } else { Verify::Nothing };
     let mut reader = Reader::open(file, Some(size), verify).map_err(wrong)?;
     let shared = Shared {
@@ -252,6 +254,14 @@ fn take_batches(shared: &Shared<'_>, batches: &Mutex<Receiver<Vec<KeyRecord>>>) 
     }
 }
 
+fn damaged(path: &str, error: RdbError, read_bytes: u64) -> LoadError {
+    let place = match error.offset() {
+        Some(_) => String::new(),
+        None => format!(" (offset {read_bytes})"),
+    };
+    LoadError::Rdb { path: path.to_owned(), error, place }
+}
+
 /// Reads the snapshot to its end and hands its keys over in batches.
 fn read_events(
     shared: &Shared<'_>,
@@ -259,14 +269,14 @@ fn read_events(
     insert: &mut dyn FnMut(Vec<KeyRecord>),
 ) -> Result<(), LoadError> {
     let core = shared.core;
-    let wrong = |error| LoadError::Rdb { path: shared.path.clone(), error };
     let mut records = Vec::new();
     let mut bytes = 0;
     let mut progress = ProgressLog::new();
     let from = core.persist.loading.done.load(Ordering::Relaxed);
     let mut functions = Vec::new();
     loop {
-        match reader.next_event().map_err(wrong)? {
+        let event = reader.next_event();
+        match event.map_err(|error| damaged(&shared.path, error, reader.offset()))? {
             Event::Aux { key, value } => tell_aux(&key, &value),
             Event::SelectDb(db) if db >= shared.config.databases as u64 => {
                 return Err(LoadError::File(format!(

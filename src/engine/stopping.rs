@@ -82,5 +82,14 @@ fn save_everything(
 /// Ends the process. The hold's locks are never released.
 pub fn leave(core: &'static Core, hold: Hold, code: i32) {
     std::mem::forget(hold);
+    finish(core, code);
+}
+
+/// Ends the process; the caller goes on holding all shards until it has ended.
+pub fn finish(core: &'static Core, code: i32) {
+    if core.has_attention(Attention::LOADING) {
+        // The main thread waits for shards to load into, and there is nothing to leave in order.
+        std::process::exit(code);
+    }
     core.shutdown.finish(code);
 }

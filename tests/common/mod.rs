@@ -76,6 +76,15 @@ pub fn start(dir: &Path, options: &[&str]) -> Server {
     panic!("no port: {}", log_of(dir));
 }
 
+/// Starts a server and waits for nothing.
+pub fn spawn(dir: &Path, options: &[&str]) -> Server {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let log = std::fs::File::options().append(true).create(true).open(log_path(dir)).unwrap();
+    let mut command = command(dir, port, options);
+    let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    Server { child, port }
+}
+
 /// Starts a server that is expected to end by itself.
 pub fn start_refused(dir: &Path, options: &[&str]) -> Ended {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -115,6 +124,17 @@ impl Server {
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// The child that writes a snapshot or a base, if there is one.
+    pub fn forked(&self) -> Option<u32> {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let mut children = String::new();
+        for task in std::fs::read_dir(tasks).unwrap() {
+            let found = std::fs::read_to_string(task.unwrap().path().join("children"));
+            children.push_str(&found.unwrap_or_default());
+        }
+        children.split_whitespace().next().map(|pid| pid.parse().unwrap())
     }
 
     /// Waits for the end; its exit code.

@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::common::{log_of, start, start_refused};
+use crate::common::{log_of, spawn, start, start_refused};
 use crate::files::AOF;
 
 const RULES: &[&str] = &["--appendonly", "no", "--save", "1000 1000"];
@@ -69,26 +69,18 @@ fn signal_while_loading_leaves_the_snapshot_alone() {
     assert_eq!(server.client().run("SAVE"), "+OK");
     server.kill();
     let before = fs::read(dir.path().join("dump.rdb")).unwrap();
-    let slow: Vec<String> = [RULES, &["--key-load-delay", "2000"]]
-        .concat()
-        .iter()
-        .map(|word| (*word).to_owned())
-        .collect();
-    let path = dir.path().to_owned();
-    let ended = std::thread::spawn(move || {
-        let words: Vec<&str> = slow.iter().map(String::as_str).collect();
-        start_refused(&path, &words)
-    });
-    // It is the only process that names this directory.
-    std::thread::sleep(Duration::from_millis(700));
-    let found = std::process::Command::new("pgrep")
-        .args(["-f", dir.path().to_str().unwrap()])
-        .output()
-        .unwrap();
-    let pid = String::from_utf8(found.stdout).unwrap();
-    let pid = pid.split_whitespace().next().unwrap().to_owned();
-    assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
-    assert_eq!(ended.join().unwrap().code, Some(0));
+    for end in ["signal", "command"] {
+        let server = spawn(dir.path(), &[RULES, &["--key-load-delay", "20000"]].concat());
+        while !log_of(dir.path()).contains("RDB age") {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        match end {
+            "signal" => server.signal("TERM"),
+            _ => assert_eq!(server.client().run("SHUTDOWN SAVE"), ""),
+        }
+        assert_eq!(server.wait(), Some(0), "{end}");
+        fs::remove_file(dir.path().with_extension("log")).unwrap();
+    }
     assert_eq!(fs::read(dir.path().join("dump.rdb")).unwrap(), before);
 }
 
@@ -131,12 +123,16 @@ fn shutdown_that_cannot_save_is_refused_unless_forced() {
 #[test]
 fn shutdown_during_a_background_save_or_rewrite_leaves_whole_files() {
     let dir = tempfile::tempdir().unwrap();
-    let options = [AOF, &["--save", "1000 1000", "--rdb-key-save-delay", "10000"]].concat();
+    let options = ["--appendonly", "yes", "--save", "1000 10000", "--rdb-key-save-delay", "10000"];
     for job in ["BGSAVE", "BGREWRITEAOF"] {
         let server = start(dir.path(), &options);
         let mut client = server.client();
+        assert_eq!(client.run("CONFIG SET rdb-key-save-delay 0"), "+OK");
         assert_eq!(client.run("FLUSHALL"), "+OK");
-        assert_eq!(client.run("DEBUG POPULATE 1000"), "+OK");
+        assert_eq!(client.run("CONFIG SET rdb-key-save-delay 10000"), "+OK");
+        for at in 0..1000 {
+            assert_eq!(client.run(&format!("SET k{at} v")), "+OK");
+        }
         assert!(client.run(job).starts_with('+'));
         assert_eq!(client.run("CONFIG SET rdb-key-save-delay 0"), "+OK");
         assert_eq!(client.run("SET late 1"), "+OK");

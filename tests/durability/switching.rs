@@ -83,14 +83,9 @@ fn killed_rewrite_leaves_everything_and_the_next_one_works() {
     let mut client = server.client();
     assert_eq!(client.run("DEBUG POPULATE 1000"), "+OK");
     assert!(client.run("BGREWRITEAOF").starts_with('+'));
-    let child = std::process::Command::new("pgrep")
-        .args(["-f", dir.path().to_str().unwrap()])
-        .output()
-        .unwrap();
-    let pids = String::from_utf8(child.stdout).unwrap();
-    let child = pids.split_whitespace().max_by_key(|pid| pid.parse::<u32>().unwrap()).unwrap();
+    let child = server.forked().unwrap().to_string();
     assert_eq!(client.run("SET during 1"), "+OK");
-    assert!(std::process::Command::new("kill").args(["-9", child]).status().unwrap().success());
+    assert!(std::process::Command::new("kill").args(["-9", &child]).status().unwrap().success());
     client.await_info("aof_rewrite_in_progress", "0");
     assert_eq!(client.info("aof_last_bgrewrite_status"), "err");
     assert_eq!(client.run("CONFIG SET rdb-key-save-delay 0"), "+OK");
