@@ -129,6 +129,8 @@ struct Shared<'l> {
 pub fn load_at_start(core: &'static Core) -> Result<(), LoadError> {
     let config = core.config();
     begin(core);
+    core.persist.aof.lock().dir = rewriting::directory(&config);
+    saving::remove_leftovers(core, &config);
     if config.appendonly {
         load_aof(core, &config)?;
         // Writes are taken only when they can be recorded.
@@ -763,7 +765,8 @@ pub fn reload_aof(core: &'static Core) -> Result<(), String> {
         begin(core);
     }
     let manifest = core.persist.aof.lock().manifest.clone();
-    let loaded = load_parts(core, &config, &manifest, &rewriting::directory(&config));
+    let dir = core.persist.aof.lock().dir.clone();
+    let loaded = load_parts(core, &config, &manifest, &dir);
     let _hold = core.keyspace.lock_all();
     if let Err(error) = loaded {
         // What is in memory is not what the files say, and must not go over them.

@@ -88,20 +88,34 @@ pub fn bgrewrite(
     }
 }
 
+/// Where the files are. While none is written to, that follows `dir`, and the manifest is the one
+/// that is found there; otherwise a manifest in one place would name files in another.
+fn home(core: &Core, config: &Config) -> Result<PathBuf, String> {
+    let dir = directory(config);
+    let mut aof = core.persist.aof.lock();
+    if aof.dir != dir && aof.state != AofState::On {
+        let name = config.appendfilename.as_bytes();
+        let found = Manifest::load(&core.persist.disk, &dir, name);
+        aof.manifest = found.map_err(|error| error.to_string())?.unwrap_or_default();
+        aof.dir = dir;
+    }
+    Ok(aof.dir.clone())
+}
+
 /// Begins a rewrite. The hold has all shards, and no child is at work.
 pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
     if core.persist.is_child_running() {
         return Err("another child process is active".to_owned());
     }
     let config = core.config();
-    let dir = directory(&config);
-    let begun = cut(core, &config, &dir).and_then(|()| {
+    let begun = home(core, &config).and_then(|dir| {
+        cut(core, &config, &dir)?;
         let plan = plan(core, &config);
         let (disk, format) = (core.persist.disk.clone(), base_format(&config));
-        let (to, stamp) = (dir.clone(), config.aof_timestamp_enabled);
+        let stamp = config.aof_timestamp_enabled;
         saving::fork(core, hold, |hold, reporter| {
             let mut write = || -> Result<(), SnapshotError> {
-                let file = disk.create(&temp_base(&to, std::process::id()))?;
+                let file = disk.create(&temp_base(&dir, std::process::id()))?;
                 fill(hold, &file, &plan, format, stamp, &mut || reporter.key())?;
                 Ok(file.sync()?)
             };
@@ -113,9 +127,12 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
     match begun {
         Ok(forked) => {
             drop(book);
-            core.persist.aof.lock().rewriter = Some(forked.pid);
+            let temp = {
+                let mut aof = core.persist.aof.lock();
+                aof.rewriter = Some(forked.pid);
+                temp_base(&aof.dir, forked.pid as u32)
+            };
             tracing::info!("Background append only file rewriting started by pid {}", forked.pid);
-            let temp = temp_base(&dir, forked.pid as u32);
             let dirty = saving::dirty_count(core);
             saving::watch(core, forked, Work::Rewrite, dirty, temp, finish)
         }
@@ -247,9 +264,10 @@ fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
 fn adopt(core: &Core, child: &Child) -> Result<(), String> {
     let told = |error: FsError| error.to_string();
     let config = core.config();
-    let (dir, disk) = (directory(&config), &core.persist.disk);
+    let disk = &core.persist.disk;
     let name = config.appendfilename.as_bytes();
     let mut aof = core.persist.aof.lock();
+    let dir = aof.dir.clone();
     if aof.rewriter.take() != Some(child.pid) {
         return Err("no longer wanted".to_owned());
     }
@@ -417,7 +435,7 @@ pub fn switch_off(core: &Core) {
             let config = core.config();
             let temp = temp_increment_name(config.appendfilename.as_bytes());
             // No base continues in it.
-            let _ = core.persist.disk.remove(&path_in(&directory(&config), &temp));
+            let _ = core.persist.disk.remove(&path_in(&aof.dir, &temp));
         }
         aof.rewriter = None;
     }

@@ -7,6 +7,7 @@ use crate::base::clock::{self, UnixMs};
 use crate::base::fs::{DiskFile, FsError};
 use crate::config::Config;
 use crate::engine::core::{Attention, Core};
+use crate::engine::rewriting;
 use crate::keyspace::lock::Hold;
 use crate::persist::child::{self, EXIT_OK, Forked, Report};
 use crate::persist::savepoint::LastSave;
@@ -14,6 +15,9 @@ use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
 use crate::persist::state::{Child, Work};
 use crate::resp::error::CmdError;
 use crate::stats::memory::Memory;
+
+/// An unfinished file that did not change for this long, and whose process is gone, is left over.
+const LEFTOVER_AGE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// How a background job was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,6 +233,35 @@ pub fn watch(
     };
     let spawned = std::thread::Builder::new().name("child-watch".to_owned()).spawn(listen);
     spawned.map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// Removes unfinished files that children of killed servers left. Another server may share the
+/// directory: its children live, or have written a moment ago.
+pub fn remove_leftovers(core: &Core, config: &Config) {
+    let dirs = [
+        (config.dir.to_path(), "temp-", ".rdb"),
+        (rewriting::directory(config), "temp-rewriteaof-bg-", ".aof"),
+    ];
+    for (dir, prefix, suffix) in dirs {
+        let Ok(found) = std::fs::read_dir(dir) else { continue };
+        for file in found.flatten() {
+            let name = file.file_name().to_string_lossy().into_owned();
+            let pid = name.strip_prefix(prefix).and_then(|name| name.strip_suffix(suffix));
+            let Some(pid) = pid.and_then(|pid| pid.parse::<i32>().ok()).filter(|pid| *pid > 0)
+            else {
+                continue;
+            };
+            let asked = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None);
+            let lives = asked != Err(nix::errno::Errno::ESRCH);
+            let changed = file.metadata().and_then(|data| data.modified()).ok();
+            let age = changed.and_then(|at| at.elapsed().ok()).unwrap_or_default();
+            if !lives && age > LEFTOVER_AGE {
+                tracing::info!("Removing {name}, which an earlier process has not finished");
+                // Nobody misses the space more than before.
+                let _ = core.persist.disk.remove(&file.path());
+            }
+        }
+    }
 }
 
 /// Removes what a failed child left.

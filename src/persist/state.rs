@@ -92,6 +92,8 @@ pub enum AofState {
 pub struct Aof {
     /// Whether and where records are written.
     pub state: AofState,
+    /// Where the files are. While records are written that stays so, whatever becomes of `dir`.
+    pub dir: PathBuf,
     /// The files.
     pub manifest: Manifest,
     /// Bytes of all files after the last rewrite or at the start.

@@ -169,3 +169,51 @@ fn automatic_rewrite_comes_when_the_file_has_grown() {
     let size: u64 = client.info("aof_current_size").parse().unwrap();
     assert!(size < 20_000, "{size}");
 }
+
+#[test]
+fn dir_that_changes_leaves_the_append_only_file_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let server = start(dir.path(), AOF);
+    let mut client = server.client();
+    assert_eq!(client.run("SET before 1"), "+OK");
+    assert_eq!(client.run("CONFIG SET enable-protected-configs yes").get(..4), Some("-ERR"));
+    server.kill();
+    let options = [AOF, &["--enable-protected-configs", "yes"]].concat();
+    let server = start(dir.path(), &options);
+    let mut client = server.client();
+    assert_eq!(client.run(&format!("CONFIG SET dir {}", other.path().display())), "+OK");
+    assert_eq!(client.run("SET between 1"), "+OK");
+    assert!(client.run("BGREWRITEAOF").starts_with('+'));
+    client.await_info("aof_rewrite_in_progress", "0");
+    assert_eq!(client.info("aof_last_bgrewrite_status"), "ok");
+    assert_eq!(client.run("SET after 1"), "+OK");
+    assert!(!other.path().join("appendonlydir").exists());
+    server.kill();
+    let server = start(dir.path(), &options);
+    let mut client = server.client();
+    assert_eq!(client.run("DBSIZE"), ":3");
+    // Off and on again, it moves.
+    for line in ["appendonly no", &format!("dir {}", other.path().display()), "appendonly yes"] {
+        assert_eq!(client.run(&format!("CONFIG SET {line}")), "+OK");
+    }
+    await_base(&mut client);
+    server.kill();
+    let server = start(other.path(), AOF);
+    assert_eq!(server.client().run("DBSIZE"), ":3");
+}
+
+#[test]
+fn leftovers_of_dead_children_go_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = std::time::SystemTime::UNIX_EPOCH;
+    let names = ["temp-999999999.rdb", "temp-1.rdb", "temp-x.rdb", "temp-.rdb", "temp-9.rdb.bak"];
+    for name in names {
+        let file = fs::File::create(dir.path().join(name)).unwrap();
+        file.set_modified(old).unwrap();
+    }
+    fs::File::create(dir.path().join("temp-999999998.rdb")).unwrap();
+    start(dir.path(), NO_AOF).kill();
+    assert!(!dir.path().join(names[0]).exists());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), names.len());
+}
