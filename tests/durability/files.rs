@@ -322,3 +322,24 @@ fn commands_as_base_and_timestamps_load() {
     assert!(last.starts_with(b"#TS:"));
     assert_eq!(keys(dir.path(), AOF), ":11");
 }
+
+#[test]
+fn kill_between_the_steps_of_a_rewrite_is_no_end() {
+    let dir = written(&[]);
+    let parts = dir.path().join("appendonlydir");
+    // The next base has its name and the manifest does not know it yet; the next manifest is half
+    // written; a superseded file is gone and the manifest still calls it history.
+    fs::write(parts.join("appendonly.aof.3.base.rdb"), b"REDIS0011 half").unwrap();
+    fs::write(parts.join("appendonly.aof.3.incr.aof"), b"*3\r\n$3").unwrap();
+    fs::write(parts.join("temp-appendonly.aof.manifest"), b"file appendon").unwrap();
+    append(&part(dir.path(), "/appendonly.aof.manifest"), b"file gone.aof seq 1 type h\n");
+    let server = start(dir.path(), AOF);
+    let mut client = server.client();
+    assert_eq!(client.run("DBSIZE"), ":11");
+    assert!(client.run("BGREWRITEAOF").starts_with('+'));
+    client.await_info("aof_rewrite_in_progress", "0");
+    assert_eq!(client.info("aof_last_bgrewrite_status"), "ok");
+    assert_eq!(client.run("SET last 1"), "+OK");
+    server.kill();
+    assert_eq!(keys(dir.path(), AOF), ":12");
+}
