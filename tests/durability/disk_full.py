@@ -152,7 +152,7 @@ def journal_on_full_disk(rng, policy, totals):
         except (AssertionError, ServerError, Gone) as error:
             fail(server, f"{policy}: {error}")
         finally:
-            server.kill()
+            server.forget()
 
 
 def rewrite(client):
@@ -226,7 +226,7 @@ def snapshots_on_full_disk(totals):
         except (AssertionError, ServerError, Gone) as error:
             fail(server, f"snapshot: {error}")
         finally:
-            server.kill()
+            server.forget()
 
 
 def rewrites_on_full_disk(totals):
@@ -276,10 +276,11 @@ def rewrites_on_full_disk(totals):
         except (AssertionError, ServerError, Gone) as error:
             fail(server, f"rewrite: {error}")
         finally:
-            server.kill()
+            server.forget()
 
 
 def fail(server, text):
+    # The log goes with the server; what matters of it is told here.
     print(f"{text}\n{server.log_tail(40)}", file=sys.stderr)
     raise SystemExit(1)
 
