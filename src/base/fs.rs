@@ -66,6 +66,14 @@ pub struct FsError {
     pub source: io::Error,
 }
 
+impl FsError {
+    /// The cause alone, as the system words it.
+    pub fn cause(&self) -> String {
+        let text = self.source.to_string();
+        text.split(" (os error").next().unwrap_or_default().to_owned()
+    }
+}
+
 /// Shorthand for results of file operations.
 pub type FsResult<T> = Result<T, FsError>;
 
@@ -146,6 +154,13 @@ impl Disk {
     pub fn create(&self, path: &Path) -> FsResult<DiskFile> {
         let mut options = OpenOptions::new();
         self.open_with(Verb::Create, path, options.write(true).create(true).truncate(true))
+    }
+
+    /// Creates an empty file whose every write goes to its end, also after it was cut. A file of
+    /// that name is removed first: whoever has it open goes on writing to a file without a name.
+    pub fn create_log(&self, path: &Path) -> FsResult<DiskFile> {
+        self.remove(path)?;
+        self.open_with(Verb::Create, path, OpenOptions::new().create_new(true).append(true))
     }
 
     /// The whole contents of a file.

@@ -139,7 +139,7 @@ fn shutdown(cx: &mut AdminCtx) -> CmdResult {
     if stopping::prepare(cx.core, cx.cx.db.hold(), how).is_err() {
         return Err(CmdError::err("Errors trying to SHUTDOWN. Check logs."));
     }
-    cx.core.shutdown.finish(0);
+    stopping::finish(cx.core, 0);
     // The locks stay taken until the process has ended: nothing is acknowledged after the save.
     loop {
         std::thread::park();

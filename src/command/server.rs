@@ -6,7 +6,7 @@ use crate::command::help::help;
 use crate::config::{REDIS_VERSION, REKEEP_VERSION};
 use crate::engine::command::Command;
 use crate::engine::context::{AdminCtx, Ctx};
-use crate::engine::monitor as monitors;
+use crate::engine::{monitor as monitors, saving};
 use crate::resp::args::is_word;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
@@ -155,7 +155,10 @@ fn empty(cx: &mut Ctx, databases: impl Iterator<Item = u32>) -> CmdResult {
 fn flushall(ax: &mut AdminCtx) -> CmdResult {
     flush_words(&mut ax.cx)?;
     let databases = u32::try_from(ax.core.config.load().databases).unwrap_or(0);
-    empty(&mut ax.cx, 0..databases)
+    let done = empty(&mut ax.cx, 0..databases)?;
+    let in_transaction = !ax.cx.may_block;
+    saving::after_flush(ax.core, ax.cx.db.hold(), in_transaction);
+    Ok(done)
 }
 
 /// FLUSHDB \[ASYNC | SYNC\]

@@ -11,7 +11,7 @@ use crate::config::{Config, LogFormat, LogLevel};
 use crate::engine::core::Core;
 use crate::engine::rewriting;
 use crate::keyspace::lock::Hold;
-use crate::persist::state::policy;
+use crate::persist::state::{AofState, policy};
 
 /// What lies above the engine, as far as settings reach it.
 pub trait World: Send + Sync {
@@ -94,7 +94,12 @@ fn raise_descriptors(_: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(),
     Err(("maxclients", reason))
 }
 
-fn change_dir(_: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusal> {
+fn change_dir(core: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusal> {
+    if core.persist.aof.lock().state != AofState::Off {
+        tracing::warn!(
+            "The append only file stays in its directory until appendonly is switched off and on"
+        );
+    }
     nix::unistd::chdir(&new.dir.to_path()).map_err(|error| ("dir", error.desc().to_owned()))
 }
 

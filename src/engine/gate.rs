@@ -83,6 +83,31 @@ pub fn check(
     check_slowly(core, session, row, protocol, attention)
 }
 
+/// The same for a command of a transaction that has begun: that the disk fails now is no reason to
+/// stop half way.
+pub fn check_queued(
+    core: &Core,
+    session: &Session,
+    row: &Row,
+    protocol: Protocol,
+) -> Result<(), CmdError> {
+    let disk = Attention::SNAPSHOT_FAILED | Attention::JOURNAL_FAILED;
+    let attention = core.attention.load(Ordering::Relaxed) & !disk;
+    check_slowly(core, session, row, protocol, attention)
+}
+
+/// Why writes are refused, if the disk fails.
+fn disk_refusal(core: &Core, attention: u32) -> Option<CmdError> {
+    if attention & Attention::SNAPSHOT_FAILED != 0 {
+        return Some(CmdError::Const(MISCONF_SNAPSHOT));
+    }
+    if attention & Attention::JOURNAL_FAILED == 0 || !core.persist.journal.is_failing() {
+        return None;
+    }
+    let failure = core.persist.journal.failure()?;
+    Some(CmdError::Text(format!("MISCONF Errors writing to the AOF file: {}", failure.cause)))
+}
+
 #[cold]
 fn check_slowly(
     core: &Core,
@@ -119,18 +144,10 @@ fn check_slowly(
     {
         return Err(CmdError::Const("OOM command not allowed when used memory > 'maxmemory'."));
     }
-    if is_write {
-        if has(Attention::SNAPSHOT_FAILED) {
-            return Err(CmdError::Const(MISCONF_SNAPSHOT));
-        }
-        if let Some(failure) =
-            core.persist.journal.failure().filter(|_| core.persist.journal.is_failing())
-        {
-            return Err(CmdError::Text(format!(
-                "MISCONF Errors writing to the AOF file: {}",
-                failure.what
-            )));
-        }
+    if (is_write || row.spec().name == "ping")
+        && let Some(refusal) = disk_refusal(core, attention)
+    {
+        return Err(refusal);
     }
     if session.is_subscribed() && protocol == Protocol::Resp2 {
         allowed_while_subscribed(row.spec().name)?;

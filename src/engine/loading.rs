@@ -25,7 +25,9 @@ use crate::keyspace::effects::{Effects, Env};
 use crate::keyspace::entry::{Entry, New};
 use crate::keyspace::lock::{Hold, ShardSet};
 use crate::keyspace::view::DbView;
-use crate::persist::aof::manifest::{Manifest, ManifestError, Part, path_in};
+use crate::persist::aof::manifest::{
+    Invalid, Manifest, ManifestError, Part, manifest_name, path_in,
+};
 use crate::persist::aof::replay::{self, Outcome};
 use crate::persist::rdb::decode::{DecodeError, decode};
 use crate::persist::rdb::format::Dialect;
@@ -57,12 +59,14 @@ pub enum LoadError {
     #[error("{0}")]
     Manifest(ManifestError),
     /// A snapshot is damaged.
-    #[error("Internal error in RDB reading {path}: {error}")]
+    #[error("Internal error in RDB reading {path}: {error}{place}")]
     Rdb {
         /// The file.
         path: String,
-        /// What is wrong, with the offset.
+        /// What is wrong.
         error: RdbError,
+        /// How far it was read, where the error does not say it.
+        place: String,
     },
     /// A key of a snapshot cannot be had.
     #[error("Internal error in RDB reading {path}, key '{key}' (offset {offset}): {what}")]
@@ -125,12 +129,22 @@ struct Shared<'l> {
 pub fn load_at_start(core: &'static Core) -> Result<(), LoadError> {
     let config = core.config();
     begin(core);
-    let loaded = match config.appendonly {
-        true => load_aof(core, &config),
-        false => load_snapshot_file(core, &config),
-    };
+    core.persist.aof.lock().dir = rewriting::directory(&config);
+    saving::remove_leftovers(core, &config);
+    if config.appendonly {
+        load_aof(core, &config)?;
+        // Writes are taken only when they can be recorded.
+        let hold = core.keyspace.lock_all();
+        rewriting::open(core, &hold).map_err(|error| {
+            LoadError::File(format!("Can't open the append-only file: {error}"))
+        })?;
+    } else {
+        let manifest = load_manifest(core, &config)?;
+        core.persist.aof.lock().manifest = manifest.unwrap_or_default();
+        load_snapshot_file(core, &config)?;
+    }
     end(core);
-    loaded
+    Ok(())
 }
 
 /// From now on clients are told that files are loaded.
@@ -174,7 +188,7 @@ pub fn load_rdb(
     how: How,
 ) -> Result<impl Read + use<>, LoadError> {
     let shown = path.display().to_string();
-    let wrong = |error| LoadError::Rdb { path: shown.clone(), error };
+    let wrong = |error| damaged(&shown, error, 0);
     let verify = if config.rdbchecksum { Verify::Checksum } else { Verify::Nothing };
     let mut reader = Reader::open(file, Some(size), verify).map_err(wrong)?;
     let shared = Shared {
@@ -242,6 +256,14 @@ fn take_batches(shared: &Shared<'_>, batches: &Mutex<Receiver<Vec<KeyRecord>>>) 
     }
 }
 
+fn damaged(path: &str, error: RdbError, read_bytes: u64) -> LoadError {
+    let place = match error.offset() {
+        Some(_) => String::new(),
+        None => format!(" (offset {read_bytes})"),
+    };
+    LoadError::Rdb { path: path.to_owned(), error, place }
+}
+
 /// Reads the snapshot to its end and hands its keys over in batches.
 fn read_events(
     shared: &Shared<'_>,
@@ -249,14 +271,14 @@ fn read_events(
     insert: &mut dyn FnMut(Vec<KeyRecord>),
 ) -> Result<(), LoadError> {
     let core = shared.core;
-    let wrong = |error| LoadError::Rdb { path: shared.path.clone(), error };
     let mut records = Vec::new();
     let mut bytes = 0;
     let mut progress = ProgressLog::new();
     let from = core.persist.loading.done.load(Ordering::Relaxed);
     let mut functions = Vec::new();
     loop {
-        match reader.next_event().map_err(wrong)? {
+        let event = reader.next_event();
+        match event.map_err(|error| damaged(&shared.path, error, reader.offset()))? {
             Event::Aux { key, value } => tell_aux(&key, &value),
             Event::SelectDb(db) if db >= shared.config.databases as u64 => {
                 return Err(LoadError::File(format!(
@@ -427,101 +449,78 @@ impl ProgressLog {
     }
 }
 
+/// The manifest, which also counts while `appendonly` is off: the next base is numbered after its
+/// own. None if there is no file, or none that names any part.
+fn load_manifest(core: &Core, config: &Config) -> Result<Option<Manifest>, LoadError> {
+    let (dir, name) = (rewriting::directory(config), config.appendfilename.as_bytes());
+    let found = Manifest::load(&core.persist.disk, &dir, name).map_err(|error| {
+        let shown = match &error {
+            ManifestError::Invalid(Invalid { what, line: Some((number, line)) }) => {
+                format!("{what}, at line {number}: '{line}'")
+            }
+            error => error.to_string(),
+        };
+        LoadError::File(format!(
+            "Error loading the append only file manifest {}: {shown}",
+            path_in(&dir, &manifest_name(name)).display()
+        ))
+    })?;
+    Ok(found.filter(|manifest| !manifest.is_empty()))
+}
+
 /// `appendonly yes`: the manifest's files, or what there is instead of them.
 fn load_aof(core: &'static Core, config: &Config) -> Result<(), LoadError> {
     let (dir, disk) = (rewriting::directory(config), &core.persist.disk);
     let name = config.appendfilename.as_bytes();
-    let manifest = Manifest::load(disk, &dir, name).map_err(|error| {
-        LoadError::File(format!(
-            "Error loading the append only file manifest {}: {error}",
-            path_in(&dir, &[name, b".manifest"].concat()).display()
-        ))
-    })?;
-    let manifest = match manifest {
-        Some(manifest) => {
-            load_parts(core, config, &manifest, &dir)?;
-            manifest
-        }
-        None => match adopt(core, config, &dir, name)? {
-            Some(manifest) => manifest,
-            None => return refuse_orphans(&dir, name),
-        },
-    };
-    core.persist.aof.lock().manifest = manifest;
-    rewriting::collect_garbage(core, config);
-    Ok(())
-}
-
-/// Parts without the manifest that would order them are no reason to start empty.
-fn refuse_orphans(dir: &Path, name: &[u8]) -> Result<(), LoadError> {
-    let Ok(files) = std::fs::read_dir(dir) else { return Ok(()) };
-    for file in files.flatten() {
-        use std::os::unix::ffi::OsStrExt;
-        let found = file.file_name();
-        let bytes = found.as_bytes();
-        let is_part = bytes.starts_with(name)
-            && (bytes.ends_with(b".aof") || bytes.ends_with(b".rdb"))
-            && file.metadata().is_ok_and(|data| data.len() > 0);
-        if is_part {
-            return Err(LoadError::File(format!(
-                "Found {} but no manifest. The server does not begin empty beside data: restore \
-                 the manifest, or move the files away.",
-                file.path().display()
-            )));
-        }
+    if let Some(manifest) = load_manifest(core, config)? {
+        load_parts(core, config, &manifest, &dir)?;
+        core.persist.aof.lock().manifest = manifest;
+        rewriting::collect_garbage(core, config);
+        return Ok(());
     }
-    Ok(())
-}
-
-/// Takes a single append-only file of a server before 7.0, or else a lone snapshot, as the base:
-/// loads it, and only then writes the manifest. A file that cannot be used leaves no trace, so that
-/// the server it came from can go on with it.
-fn adopt(
-    core: &'static Core,
-    config: &Config,
-    dir: &Path,
-    name: &[u8],
-) -> Result<Option<Manifest>, LoadError> {
-    let disk = &core.persist.disk;
     let single = path_in(&config.dir.to_path(), name);
-    if let Some(size) = disk.size(&single)? {
-        core.persist.loading.total.store(size, Ordering::Relaxed);
-        load_part(core, config, &single, true)?;
-        disk.make_dir(dir)?;
-        let mut manifest = Manifest::default();
-        manifest.adopt_single_file(name);
-        let base = path_in(dir, name);
-        // What an earlier attempt left is not vouched for by any manifest.
-        let _ = disk.remove(&base);
-        disk.link_or_copy(&single, &base)?;
-        disk.sync_dir(dir)?;
-        manifest.save(disk, dir, name)?;
-        disk.remove(&single)?;
-        tracing::info!(
-            "Successfully migrated an old-style AOF configuration ({})",
-            single.display()
-        );
-        return Ok(Some(manifest));
+    let has_single = disk.size(&single)?.is_some();
+    if !Manifest::is_announced(disk, &dir, name)? {
+        let link = has_single.then_some(name);
+        rewriting::refuse_orphans(&dir, name, link).map_err(LoadError::File)?;
+    }
+    if has_single {
+        return adopt_single_file(core, config, &single, &dir);
     }
     let snapshot = saving::snapshot_path(config);
-    let size = disk.size(&snapshot)?.unwrap_or(0);
-    if size == 0 {
-        return Ok(None);
+    if disk.size(&snapshot)?.is_some_and(|size| size > 0) {
+        tracing::info!(
+            "appendonly is on, and there is no append only file: {} is adopted as its base",
+            snapshot.display()
+        );
+        load_snapshot_file(core, config)?;
     }
-    core.persist.loading.total.store(size, Ordering::Relaxed);
-    load_part(core, config, &snapshot, true)?;
+    Ok(())
+}
+
+/// Loads the append-only file of a server before 7.0, and then makes it the base.
+fn adopt_single_file(
+    core: &'static Core,
+    config: &Config,
+    single: &Path,
+    dir: &Path,
+) -> Result<(), LoadError> {
+    let (disk, name) = (&core.persist.disk, config.appendfilename.as_bytes());
+    core.persist.loading.total.store(disk.size(single)?.unwrap_or(0), Ordering::Relaxed);
+    load_part(core, config, single, true)?;
     disk.make_dir(dir)?;
     let mut manifest = Manifest::default();
-    let base = manifest.new_base(name, crate::persist::aof::manifest::BaseFormat::Rdb).path(dir);
-    let _ = disk.remove(&base);
-    disk.link_or_copy(&snapshot, &base)?;
+    manifest.adopt_single_file(name);
+    let base = path_in(dir, name);
+    // What an earlier attempt left is not vouched for by any manifest.
+    disk.remove(&base)?;
+    disk.link_or_copy(single, &base)?;
     disk.sync_dir(dir)?;
     manifest.save(disk, dir, name)?;
-    tracing::info!(
-        "appendonly is on, and there is no append only file: {} is adopted as its base",
-        snapshot.display()
-    );
-    Ok(Some(manifest))
+    disk.remove(single)?;
+    tracing::info!("Successfully migrated an old-style AOF configuration ({})", single.display());
+    core.persist.aof.lock().manifest = manifest;
+    Ok(())
 }
 
 fn load_parts(
@@ -596,29 +595,28 @@ fn replay_commands(
     last: bool,
 ) -> Result<(), LoadError> {
     let mut player = Player::new(core, config);
-    let mut unknown = None;
+    let mut refused = None;
     let outcome = replay::replay(file, offset, &mut |entry: replay::Entry| match player
         .play(&entry.argv, entry.end)
     {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => {
-            unknown = Some((error, entry.end));
+            refused = Some(error);
             ControlFlow::Break(())
         }
     });
     player.leave();
     let shown = path.display();
-    if let Some((error, end)) = unknown {
-        return Err(LoadError::File(format!(
-            "The command that ends at offset {end} of the append only file {shown} cannot be run: \
-             {error}"
-        )));
-    }
     match outcome {
+        // Going on without it would lose it at the next rewrite.
+        Ok(Outcome::Stopped { offset }) => Err(LoadError::File(format!(
+            "A command of the append only file {shown} at offset {offset} can't be executed: {}",
+            refused.map(|error| error.to_string()).unwrap_or_default()
+        ))),
         Err(error) => Err(LoadError::File(format!(
             "Unrecoverable error reading the append only file {shown}: {error}"
         ))),
-        Ok(Outcome::Ok { .. } | Outcome::Stopped { .. }) => Ok(()),
+        Ok(Outcome::Ok { .. }) => Ok(()),
         Ok(Outcome::Truncated { valid_up_to, .. }) => {
             cut_tail(core, config, path, valid_up_to, last)
         }
@@ -688,7 +686,7 @@ impl Player {
         }
     }
 
-    /// Runs a command. One that is not known is an error: to go on would lose what it did.
+    /// An error says that there is no such command here.
     fn play(&mut self, argv: &[Vec<u8>], end: u64) -> Result<(), CmdError> {
         let core = self.worker.core;
         let args = OwnedArgs::new(argv.iter().map(Vec::as_slice));
@@ -758,6 +756,7 @@ pub fn reload(
 /// DEBUG LOADAOF: empties and loads the append-only file again. No shard is held.
 pub fn reload_aof(core: &'static Core) -> Result<(), String> {
     let config = core.config();
+    let was_active = core.persist.journal.is_active();
     {
         let mut hold = core.keyspace.lock_all();
         core.persist.journal.flush();
@@ -766,11 +765,18 @@ pub fn reload_aof(core: &'static Core) -> Result<(), String> {
         begin(core);
     }
     let manifest = core.persist.aof.lock().manifest.clone();
-    let loaded = load_parts(core, &config, &manifest, &rewriting::directory(&config));
+    let dir = core.persist.aof.lock().dir.clone();
+    let loaded = load_parts(core, &config, &manifest, &dir);
     let _hold = core.keyspace.lock_all();
+    if let Err(error) = loaded {
+        // What is in memory is not what the files say, and must not go over them.
+        tracing::error!("Fatal error loading the append only file: {error}. Exiting.");
+        core.shutdown.finish(1);
+        return Err(error.to_string());
+    }
     end(core);
-    core.persist.journal.set_active(true);
-    loaded.map_err(|error| error.to_string())
+    core.persist.journal.set_active(was_active);
+    Ok(())
 }
 
 /// Removes every key of every database; nothing is recorded.

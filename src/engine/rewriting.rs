@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::clock::UnixMs;
-use crate::base::fs::{DiskFile, FsError};
+use crate::base::fs::{Disk, DiskFile, FsError};
 use crate::config::Config;
 use crate::engine::core::Core;
 use crate::engine::saving::{self, Begun};
 use crate::keyspace::lock::Hold;
-use crate::persist::aof::manifest::{BaseFormat, Manifest, Part, path_in, temp_increment_name};
+use crate::persist::aof::manifest::{
+    BaseFormat, Manifest, Part, orphan, path_in, temp_increment_name,
+};
 use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
 use crate::persist::state::{Aof, AofState, Child, Work};
 use crate::resp::error::CmdError;
@@ -86,17 +88,34 @@ pub fn bgrewrite(
     }
 }
 
+/// Where the files are. While none is written to, that follows `dir`, and the manifest is the one
+/// that is found there; otherwise a manifest in one place would name files in another.
+fn home(core: &Core, config: &Config) -> Result<PathBuf, String> {
+    let dir = directory(config);
+    let mut aof = core.persist.aof.lock();
+    if aof.dir != dir && aof.state != AofState::On {
+        let name = config.appendfilename.as_bytes();
+        let found = Manifest::load(&core.persist.disk, &dir, name);
+        aof.manifest = found.map_err(|error| error.to_string())?.unwrap_or_default();
+        aof.dir = dir;
+    }
+    Ok(aof.dir.clone())
+}
+
 /// Begins a rewrite. The hold has all shards, and no child is at work.
 pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
+    if core.persist.is_child_running() {
+        return Err("another child process is active".to_owned());
+    }
     let config = core.config();
-    let dir = directory(&config);
-    let begun = cut(core, &config, &dir).map_err(|error| error.to_string()).and_then(|()| {
+    let begun = home(core, &config).and_then(|dir| {
+        cut(core, &config, &dir)?;
         let plan = plan(core, &config);
         let (disk, format) = (core.persist.disk.clone(), base_format(&config));
-        let (to, stamp) = (dir.clone(), config.aof_timestamp_enabled);
+        let stamp = config.aof_timestamp_enabled;
         saving::fork(core, hold, |hold, reporter| {
             let mut write = || -> Result<(), SnapshotError> {
-                let file = disk.create(&temp_base(&to, std::process::id()))?;
+                let file = disk.create(&temp_base(&dir, std::process::id()))?;
                 fill(hold, &file, &plan, format, stamp, &mut || reporter.key())?;
                 Ok(file.sync()?)
             };
@@ -108,8 +127,12 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
     match begun {
         Ok(forked) => {
             drop(book);
+            let temp = {
+                let mut aof = core.persist.aof.lock();
+                aof.rewriter = Some(forked.pid);
+                temp_base(&aof.dir, forked.pid as u32)
+            };
             tracing::info!("Background append only file rewriting started by pid {}", forked.pid);
-            let temp = temp_base(&dir, forked.pid as u32);
             let dirty = saving::dirty_count(core);
             saving::watch(core, forked, Work::Rewrite, dirty, temp, finish)
         }
@@ -124,25 +147,57 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
     }
 }
 
-/// The journal goes on in a new increment from this moment.
-fn cut(core: &Core, config: &Config, dir: &Path) -> Result<(), FsError> {
-    let disk = &core.persist.disk;
-    disk.make_dir(dir)?;
+/// The journal goes on in a new increment from this moment. The hold has all shards.
+fn cut(core: &Core, config: &Config, dir: &Path) -> Result<(), String> {
+    let (disk, journal) = (&core.persist.disk, &core.persist.journal);
+    let told = |error: FsError| error.to_string();
+    disk.make_dir(dir).map_err(told)?;
     let name = config.appendfilename.as_bytes();
     let mut aof = core.persist.aof.lock();
+    announce(disk, &aof, dir, name)?;
     match aof.state {
         AofState::Off => {}
         AofState::Starting => {
-            let file = disk.create(&path_in(dir, &temp_increment_name(name)))?;
-            aof.cut = core.persist.journal.switch(Some(Arc::new(file)), 0);
+            let file = disk.create_log(&path_in(dir, &temp_increment_name(name))).map_err(told)?;
+            aof.cut = journal.switch(Some(Arc::new(file)), 0);
         }
         AofState::On => {
-            let file = add_increment(core, &mut aof, dir, name)?;
-            aof.cut = core.persist.journal.switch(Some(Arc::new(file)), 0);
+            // Only the last increment may end in the middle of a record, and nothing in a later
+            // one may be durable before what comes before it. So the old one is whole and synced
+            // before the manifest names the new one.
+            if !journal.drain() {
+                return Err("the present increment cannot be written to its end".to_owned());
+            }
+            if !journal.is_tainted() {
+                journal.sync();
+            }
+            let file = add_increment(core, &mut aof, dir, name).map_err(told)?;
+            aof.cut = journal.switch(Some(Arc::new(file)), 0);
             aof.size_before_increment = sizes(core, &aof.manifest, dir, 1);
         }
     }
     Ok(())
+}
+
+/// Before the first base: says that there will be one, unless there are files that it could write
+/// over.
+fn announce(disk: &Disk, aof: &Aof, dir: &Path, name: &[u8]) -> Result<(), String> {
+    let told = |error: FsError| error.to_string();
+    if !aof.manifest.is_empty() || Manifest::is_announced(disk, dir, name).map_err(told)? {
+        return Ok(());
+    }
+    refuse_orphans(dir, name, None)?;
+    Manifest::announce(disk, dir, name).map_err(told)
+}
+
+/// Parts without the manifest that would order them are no reason to begin empty.
+pub fn refuse_orphans(dir: &Path, name: &[u8], but: Option<&[u8]>) -> Result<(), String> {
+    let Some(found) = orphan(dir, name, but) else { return Ok(()) };
+    Err(format!(
+        "Found {} but no manifest. The server does not begin empty beside data: restore the \
+         manifest, or move the files away.",
+        found.display()
+    ))
 }
 
 /// Creates the next increment and puts it into the manifest, durably.
@@ -151,7 +206,7 @@ fn add_increment(core: &Core, aof: &mut Aof, dir: &Path, name: &[u8]) -> Result<
     let mut manifest = aof.manifest.clone();
     let path = manifest.new_increment(name).path(dir);
     tracing::info!("Creating AOF incr file {} on background rewrite", path.display());
-    let file = disk.create(&path)?;
+    let file = disk.create_log(&path)?;
     disk.sync_dir(dir)?;
     manifest.save(disk, dir, name)?;
     aof.manifest = manifest;
@@ -170,9 +225,10 @@ fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
     use std::sync::atomic::Ordering;
     let cow = core.persist.progress.cow_peak.load(Ordering::Relaxed);
     let adopted = match result {
+        Ok(()) if child.killed => Err("no longer wanted".to_owned()),
         Ok(()) => {
             tracing::info!("Background AOF rewrite terminated with success");
-            adopt(core, &child).map_err(|error| error.to_string())
+            adopt(core, &child)
         }
         Err(text) => Err(text),
     };
@@ -205,18 +261,23 @@ fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
 }
 
 /// The child's file becomes the base, and what it supersedes goes.
-fn adopt(core: &Core, child: &Child) -> Result<(), FsError> {
+fn adopt(core: &Core, child: &Child) -> Result<(), String> {
+    let told = |error: FsError| error.to_string();
     let config = core.config();
-    let (dir, disk) = (directory(&config), &core.persist.disk);
+    let disk = &core.persist.disk;
     let name = config.appendfilename.as_bytes();
     let mut aof = core.persist.aof.lock();
+    let dir = aof.dir.clone();
+    if aof.rewriter.take() != Some(child.pid) {
+        return Err("no longer wanted".to_owned());
+    }
     let mut manifest = aof.manifest.clone();
     let format = match is_snapshot_file(&child.temp) {
         true => BaseFormat::Rdb,
         false => BaseFormat::Aof,
     };
     let base = manifest.new_base(name, format).path(&dir);
-    disk.rename_durably(&child.temp, &base)?;
+    disk.rename_durably(&child.temp, &base).map_err(told)?;
     let kept = match aof.state {
         AofState::Off => 0,
         AofState::On => 1,
@@ -225,12 +286,23 @@ fn adopt(core: &Core, child: &Child) -> Result<(), FsError> {
             // What was collected must be in the file before the manifest vouches for it.
             core.persist.journal.flush();
             core.persist.journal.sync();
-            disk.rename_durably(&path_in(&dir, &temp_increment_name(name)), &increment)?;
+            let temp = path_in(&dir, &temp_increment_name(name));
+            disk.rename_durably(&temp, &increment).map_err(told)?;
             1
         }
     };
     manifest.retire_increments(kept);
-    manifest.save(disk, &dir, name)?;
+    if let Err(error) = manifest.save(disk, &dir, name) {
+        // A failure of the last step leaves the new manifest in place, and then it is what counts.
+        match Manifest::load(disk, &dir, name) {
+            Ok(Some(found)) if found == manifest => tracing::warn!("{error}"),
+            Ok(_) => {
+                let _ = disk.remove(&base);
+                return Err(error.to_string());
+            }
+            Err(_) => return Err(error.to_string()),
+        }
+    }
     if aof.state == AofState::Starting {
         aof.state = AofState::On;
     }
@@ -259,11 +331,15 @@ fn remove_history(core: &Core, aof: &mut Aof, dir: &Path, name: &[u8]) {
     if history.is_empty() {
         return;
     }
-    for part in &history {
-        if let Err(error) = disk.remove(&part.path(dir)) {
-            tracing::warn!("Can't remove a superseded append only file: {error}");
-        }
-    }
+    let is_left = |part: &Part| {
+        let removed = disk.remove(&part.path(dir));
+        removed
+            .inspect_err(|error| {
+                tracing::warn!("Can't remove a superseded append only file: {error}");
+            })
+            .is_err()
+    };
+    manifest.put_back_history(history.into_iter().filter(is_left).collect());
     match manifest.save(disk, dir, name) {
         Ok(()) => aof.manifest = manifest,
         Err(error) => tracing::warn!("Can't save the manifest: {error}"),
@@ -278,15 +354,30 @@ pub fn collect_garbage(core: &Core, config: &Config) {
     }
 }
 
+/// Why the append-only file cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file operation failed.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// The first base was not written.
+    #[error(transparent)]
+    Base(#[from] SnapshotError),
+    /// A first base would be written over files that are there.
+    #[error("{0}")]
+    Announce(String),
+}
+
 /// `appendonly yes` at the start, after everything was loaded: records go to the last increment, or
 /// to a first one. The hold has all shards.
-pub fn open(core: &Core, hold: &Hold) -> Result<(), SnapshotError> {
+pub fn open(core: &Core, hold: &Hold) -> Result<(), OpenError> {
     let config = core.config();
     let (dir, disk) = (directory(&config), &core.persist.disk);
     let name = config.appendfilename.as_bytes();
     disk.make_dir(&dir)?;
     let mut aof = core.persist.aof.lock();
-    if aof.manifest.base().is_none() && aof.manifest.increments().is_empty() {
+    if aof.manifest.is_empty() {
+        announce(disk, &aof, &dir, name).map_err(OpenError::Announce)?;
         let mut manifest = aof.manifest.clone();
         let format = base_format(&config);
         let path = manifest.new_base(name, format).path(&dir);
@@ -294,7 +385,7 @@ pub fn open(core: &Core, hold: &Hold) -> Result<(), SnapshotError> {
         let temp = temp_base(&dir, std::process::id());
         let plan = plan(core, &config);
         let stamp = config.aof_timestamp_enabled;
-        disk.write_atomically(&path, &temp, |file| {
+        disk.write_atomically(&path, &temp, |file| -> Result<(), SnapshotError> {
             fill(hold, file, &plan, format, stamp, &mut || {})
         })?;
         aof.manifest = manifest;
@@ -319,6 +410,7 @@ pub fn switch_on(core: &'static Core, hold: &Hold) -> Result<(), String> {
             return Ok(());
         }
         aof.state = AofState::Starting;
+        aof.rewriter = None;
     }
     core.persist.kill_child(&Work::Rewrite);
     if core.persist.is_child_running() {
@@ -330,20 +422,23 @@ pub fn switch_on(core: &'static Core, hold: &Hold) -> Result<(), String> {
         return Ok(());
     }
     start(core, hold).inspect_err(|_| {
-        core.persist.aof.lock().state = AofState::Off;
-        core.persist.book.lock().rewrite_scheduled = false;
-        core.persist.journal.switch(None, 0);
+        switch_off(core);
     })
 }
 
 /// CONFIG SET appendonly no. The hold has all shards.
 pub fn switch_off(core: &Core) {
-    let journal = &core.persist.journal;
-    journal.flush();
-    journal.sync();
-    core.persist.aof.lock().state = AofState::Off;
-    journal.switch(None, 0);
-    journal.sync();
+    core.persist.journal.close();
+    {
+        let mut aof = core.persist.aof.lock();
+        if std::mem::take(&mut aof.state) == AofState::Starting {
+            let config = core.config();
+            let temp = temp_increment_name(config.appendfilename.as_bytes());
+            // No base continues in it.
+            let _ = core.persist.disk.remove(&path_in(&aof.dir, &temp));
+        }
+        aof.rewriter = None;
+    }
     core.persist.book.lock().rewrite_scheduled = false;
     if core.persist.kill_child(&Work::Rewrite) {
         tracing::info!("Killing running AOF rewrite child");

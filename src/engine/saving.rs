@@ -7,6 +7,7 @@ use crate::base::clock::{self, UnixMs};
 use crate::base::fs::{DiskFile, FsError};
 use crate::config::Config;
 use crate::engine::core::{Attention, Core};
+use crate::engine::rewriting;
 use crate::keyspace::lock::Hold;
 use crate::persist::child::{self, EXIT_OK, Forked, Report};
 use crate::persist::savepoint::LastSave;
@@ -14,6 +15,9 @@ use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
 use crate::persist::state::{Child, Work};
 use crate::resp::error::CmdError;
 use crate::stats::memory::Memory;
+
+/// An unfinished file that did not change for this long, and whose process is gone, is left over.
+const LEFTOVER_AGE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// How a background job was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +33,8 @@ pub fn snapshot_path(config: &Config) -> PathBuf {
     config.dir.to_path().join(config.dbfilename.to_path())
 }
 
-fn temp_path(config: &Config, pid: u32) -> PathBuf {
+/// The name a snapshot has until it is complete.
+pub fn temp_path(config: &Config, pid: u32) -> PathBuf {
     config.dir.to_path().join(format!("temp-{pid}.rdb"))
 }
 
@@ -94,6 +99,28 @@ pub fn save_now(core: &Core, hold: &Hold) -> Result<(), SnapshotError> {
     }
 }
 
+/// FLUSHALL: a snapshot of before must not come back, neither from a child at work nor at the next
+/// start. The hold has all shards, which are empty. Inside a transaction the moment for a snapshot
+/// comes after its end.
+pub fn after_flush(core: &Core, hold: &Hold, in_transaction: bool) {
+    if core.has_attention(Attention::LOADING) {
+        return;
+    }
+    if core.persist.kill_child(&Work::Save) {
+        core.persist.await_no_child();
+    }
+    if core.config.load().save.is_empty() {
+        return;
+    }
+    if in_transaction {
+        core.persist.book.lock().save_scheduled = true;
+        return;
+    }
+    if let Err(error) = save_now(core, hold) {
+        tracing::warn!("Error saving the snapshot after FLUSHALL: {error}");
+    }
+}
+
 /// BGSAVE. `schedule` says what to do while a rewrite is under way.
 pub fn bgsave(core: &'static Core, hold: &Hold, schedule: bool) -> Result<Begun, CmdError> {
     match core.persist.child_work() {
@@ -115,6 +142,9 @@ pub fn bgsave(core: &'static Core, hold: &Hold, schedule: bool) -> Result<Begun,
 
 /// Forks a child that writes a snapshot. The hold has all shards, and no child is at work.
 pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
+    if core.persist.is_child_running() {
+        return Err("another child process is active".to_owned());
+    }
     let config = core.config();
     let plan = plan(core, &config);
     let dirty = dirty_count(core);
@@ -127,7 +157,10 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
         disk.write_atomically(&path, &temp, |file| fill(hold, file, &plan, &mut || reporter.key()))
             .map_err(|error: SnapshotError| error.to_string())
     })
-    .inspect_err(|_| core.persist.book.lock().last_save = LastSave::Failed)?;
+    .inspect_err(|_| {
+        core.persist.book.lock().last_save = LastSave::Failed;
+        update_attention(core);
+    })?;
     tracing::info!("Background saving started by pid {}", forked.pid);
     let temp = temp_path(&config, forked.pid as u32);
     watch(core, forked, Work::Save, dirty, temp, finish)
@@ -200,6 +233,35 @@ pub fn watch(
     };
     let spawned = std::thread::Builder::new().name("child-watch".to_owned()).spawn(listen);
     spawned.map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// Removes unfinished files that children of killed servers left. Another server may share the
+/// directory: its children live, or have written a moment ago.
+pub fn remove_leftovers(core: &Core, config: &Config) {
+    let dirs = [
+        (config.dir.to_path(), "temp-", ".rdb"),
+        (rewriting::directory(config), "temp-rewriteaof-bg-", ".aof"),
+    ];
+    for (dir, prefix, suffix) in dirs {
+        let Ok(found) = std::fs::read_dir(dir) else { continue };
+        for file in found.flatten() {
+            let name = file.file_name().to_string_lossy().into_owned();
+            let pid = name.strip_prefix(prefix).and_then(|name| name.strip_suffix(suffix));
+            let Some(pid) = pid.and_then(|pid| pid.parse::<i32>().ok()).filter(|pid| *pid > 0)
+            else {
+                continue;
+            };
+            let asked = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None);
+            let lives = asked != Err(nix::errno::Errno::ESRCH);
+            let changed = file.metadata().and_then(|data| data.modified()).ok();
+            let age = changed.and_then(|at| at.elapsed().ok()).unwrap_or_default();
+            if !lives && age > LEFTOVER_AGE {
+                tracing::info!("Removing {name}, which an earlier process has not finished");
+                // Nobody misses the space more than before.
+                let _ = core.persist.disk.remove(&file.path());
+            }
+        }
+    }
 }
 
 /// Removes what a failed child left.

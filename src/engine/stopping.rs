@@ -6,20 +6,25 @@ use crate::engine::saving;
 use crate::keyspace::lock::Hold;
 use crate::persist::state::{AofState, Work};
 
-/// Something that was to be kept could not be; the log says what.
-#[derive(Debug, thiserror::Error)]
-#[error("Errors trying to shut down the server. Check the logs for more information.")]
-pub struct NotSaved;
+/// The process must not end: something could not be saved. The log says what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
 
 /// Saves and syncs what the settings and `how` ask for. `Ok` means that the process may end; the
 /// caller keeps the hold until it does, so that nothing is acknowledged in between.
-pub fn prepare(core: &'static Core, hold: &Hold, how: ShutdownOn) -> Result<(), NotSaved> {
+pub fn prepare(core: &'static Core, hold: &Hold, how: ShutdownOn) -> Result<(), Refused> {
     let config = core.config();
     tracing::warn!("User requested shutdown...");
     core.set_attention(Attention::STOPPING, true);
-    let prepared = save_everything(core, hold, how, &config);
-    if let Err(error) = &prepared {
-        tracing::warn!("{error}");
+    let prepared = match core.has_attention(Attention::LOADING) {
+        // What is loaded so far is not worth saving, and the files have it all.
+        true => Ok(()),
+        false => save_everything(core, hold, how, &config),
+    };
+    if prepared.is_err() {
+        tracing::warn!(
+            "Errors trying to shut down the server. Check the logs for more information."
+        );
         core.set_attention(Attention::STOPPING, false);
         return prepared;
     }
@@ -40,18 +45,20 @@ fn save_everything(
     hold: &Hold,
     how: ShutdownOn,
     config: &crate::config::Config,
-) -> Result<(), NotSaved> {
+) -> Result<(), Refused> {
     if core.persist.kill_child(&Work::Save) {
         tracing::warn!("There is a child saving an .rdb. Killing it!");
+        core.persist.await_no_child();
     }
     let state = core.persist.aof.lock().state;
     if core.persist.child_work() == Some(Work::Rewrite) || state == AofState::Starting {
         if state == AofState::Starting && !how.force {
             tracing::warn!("Writing initial AOF, can't exit.");
-            return Err(NotSaved);
+            return Err(Refused);
         }
         if core.persist.kill_child(&Work::Rewrite) {
             tracing::warn!("There is a child rewriting the AOF. Killing it!");
+            core.persist.await_no_child();
         }
     }
     if state == AofState::On {
@@ -61,7 +68,7 @@ fn save_everything(
         let synced = journal.sync() && journal.written() == journal.appended();
         if !synced && !how.force {
             tracing::warn!("The append only file could not be written and synced, can't exit.");
-            return Err(NotSaved);
+            return Err(Refused);
         }
     }
     if (!config.save.is_empty() && !how.nosave) || how.save {
@@ -69,7 +76,7 @@ fn save_everything(
         if let Err(error) = saving::save_now(core, hold) {
             tracing::warn!("Error trying to save the DB, can't exit: {error}");
             if !how.force {
-                return Err(NotSaved);
+                return Err(Refused);
             }
         }
     }
@@ -79,5 +86,14 @@ fn save_everything(
 /// Ends the process. The hold's locks are never released.
 pub fn leave(core: &'static Core, hold: Hold, code: i32) {
     std::mem::forget(hold);
+    finish(core, code);
+}
+
+/// Ends the process; the caller goes on holding all shards until it has ended.
+pub fn finish(core: &'static Core, code: i32) {
+    if core.has_attention(Attention::LOADING) {
+        // The main thread waits for shards to load into, and there is nothing to leave in order.
+        std::process::exit(code);
+    }
     core.shutdown.finish(code);
 }

@@ -180,7 +180,7 @@ fn run_queued(
     reply: &mut Reply,
 ) {
     // What held when the command was queued may not hold now.
-    match gate::check(unit.worker.core, session, row, reply.protocol()) {
+    match gate::check_queued(unit.worker.core, session, row, reply.protocol()) {
         Ok(()) => {
             let db = session.db;
             let core = unit.worker.core;

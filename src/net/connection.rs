@@ -379,6 +379,8 @@ impl<S: Socket> Connection<S> {
             poll_fn(|context| journal.poll_durable(upto, Durable::Written, context)).await;
         }
         if needed == Durable::Synced {
+            // The policy may have changed since the write, and nobody else may ask.
+            journal.ask_sync(upto);
             poll_fn(|context| journal.poll_durable(upto, Durable::Synced, context)).await;
         }
     }

@@ -101,6 +101,7 @@ pub fn fork_with(
 ) -> io::Result<Forked> {
     debug_assert!(hold.covers(&ShardSet::ALL));
     let (read, write): (OwnedFd, OwnedFd) = pipe()?;
+    let parent = std::process::id();
     // SAFETY: the child touches only what the module's head allows.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => {
@@ -109,7 +110,7 @@ pub fn fork_with(
         }
         ForkResult::Child => {
             IS_CHILD.store(true, Ordering::Relaxed);
-            settle_in(write.as_raw_fd());
+            settle_in(write.as_raw_fd(), parent);
             let mut reporter = Reporter { pipe: File::from(write), keys: 0 };
             let code = match work(hold, &mut reporter) {
                 Ok(()) => {
@@ -127,10 +128,15 @@ pub fn fork_with(
     }
 }
 
-/// Default signals, and no descriptors but the standard ones and the pipe.
-fn settle_in(pipe: i32) {
+/// Default signals, no descriptors but the standard ones and the pipe, and an end with the parent:
+/// a child that outlives it could put an old moment over a file that the next process has written.
+fn settle_in(pipe: i32, parent: u32) {
     // SAFETY: plain system calls on integers; errors leave things as they were.
     unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if libc::getppid().cast_unsigned() != parent {
+            libc::_exit(EXIT_FAILED);
+        }
         for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGHUP] {
             libc::signal(signal, libc::SIG_DFL);
         }

@@ -65,6 +65,8 @@ struct End {
 pub struct Failure {
     /// Verb, object and cause.
     pub what: String,
+    /// The cause alone.
+    pub cause: String,
     /// Since when.
     pub since: UnixMs,
 }
@@ -313,7 +315,7 @@ impl Journal {
         if failure.as_ref().is_none_or(|failure| failure.what != what) {
             tracing::error!("Error writing to the append-only file: {what}");
             let since = failure.as_ref().map_or(UnixMs::now(), |failure| failure.since);
-            *failure = Some(Failure { what, since });
+            *failure = Some(Failure { what, cause: error.cause(), since });
         }
         self.failing.store(true, Ordering::Release);
     }
@@ -450,6 +452,10 @@ impl Journal {
         let files = retired.iter().map(|(file, _)| file).chain(&file);
         for file in files {
             if let Err(error) = file.sync_data() {
+                if !self.is_active() {
+                    // Switched off meanwhile: nothing is owed any more.
+                    return false;
+                }
                 *self.tainted.lock() = Some(upto);
                 self.fail(&error);
                 tracing::error!(
@@ -471,12 +477,29 @@ impl Journal {
         self.wake(Durable::Synced, upto);
     }
 
+    /// Writes everything pending; says whether the file holds all of it now. Whoever holds the
+    /// locks of all shards then knows that the file ends there.
+    pub fn drain(&self) -> bool {
+        self.flush();
+        self.written() == self.appended()
+    }
+
     /// Goes on in another file from this moment. The caller holds the locks of all shards, so
     /// nothing is appended meanwhile; everything before is in the old file. `None` ends writing.
     /// Returns where the old file ends.
+    ///
+    /// What could not be written to the old file never reaches the new one: there it would be
+    /// replayed on top of a base that holds it already. Where the old file counts, `drain` comes
+    /// first.
     pub fn switch(&self, file: Option<Arc<DiskFile>>, size: u64) -> LogOffset {
         let mut end = self.end.lock();
         self.flush_locked(&mut end);
+        if !end.unwritten.is_empty() {
+            self.written.fetch_add(end.unwritten.len() as u64, Ordering::AcqRel);
+            end.unwritten.clear();
+            self.wake(Durable::Written, self.written());
+            self.recover();
+        }
         if let Some(old) = end.file.take() {
             let upto = self.written();
             end.retired.push((old, upto));
@@ -485,9 +508,22 @@ impl Journal {
         end.file = file;
         end.size = size;
         self.size.store(size, Ordering::Relaxed);
-        // Whoever reads the new file alone must learn the database.
-        self.pending.lock().db = None;
+        // Whoever reads the new file alone must learn the database, and the time.
+        let mut pending = self.pending.lock();
+        (pending.db, pending.stamped) = (None, 0);
+        drop(pending);
         self.appended()
+    }
+
+    /// Ends writing: nothing more is recorded, and nothing is owed for what was. The caller holds
+    /// the locks of all shards.
+    pub fn close(&self) {
+        let upto = self.switch(None, 0);
+        self.sync();
+        *self.tainted.lock() = None;
+        self.end.lock().retired.clear();
+        self.advance_synced(upto);
+        self.recover();
     }
 
     /// The file that is written to.
@@ -515,5 +551,157 @@ impl Journal {
     /// Takes what was appended.
     pub fn take_for_test(&self) -> Vec<u8> {
         std::mem::take(&mut self.pending.lock().bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::base::fs::{Disk, Faults, Verb};
+
+    /// A disk with room for so many more bytes, whose syncs fail when told.
+    #[derive(Default)]
+    struct Small {
+        room: AtomicUsize,
+        no_sync: AtomicBool,
+    }
+
+    impl Faults for Small {
+        fn before(&self, verb: Verb, _: &Path, bytes: usize) -> io::Result<usize> {
+            match verb {
+                Verb::Write if self.room.load(Ordering::Relaxed) == 0 => {
+                    Err(io::ErrorKind::StorageFull.into())
+                }
+                Verb::Write => {
+                    let count = bytes.min(self.room.load(Ordering::Relaxed));
+                    self.room.fetch_sub(count, Ordering::Relaxed);
+                    Ok(count)
+                }
+                Verb::Sync if self.no_sync.load(Ordering::Relaxed) => Err(io::Error::other("sick")),
+                _ => Ok(bytes),
+            }
+        }
+    }
+
+    struct House {
+        dir: tempfile::TempDir,
+        small: Arc<Small>,
+        disk: Disk,
+        journal: Journal,
+    }
+
+    impl House {
+        fn new(room: usize) -> House {
+            let small = Arc::new(Small { room: AtomicUsize::new(room), ..Small::default() });
+            let disk = Disk::with_faults(Arc::clone(&small) as Arc<dyn Faults>);
+            let (dir, journal) = (tempfile::tempdir().unwrap(), Journal::default());
+            let house = House { dir, small, disk, journal };
+            house.switch("first");
+            house
+        }
+
+        fn switch(&self, name: &str) {
+            let file = self.disk.create_log(&self.dir.path().join(name)).unwrap();
+            self.journal.switch(Some(Arc::new(file)), 0);
+        }
+
+        fn append(&self, record: &[u8]) -> LogOffset {
+            self.journal.append(1, [(0, record)].into_iter(), UnixMs(1000))
+        }
+
+        /// The file without the SELECT at its beginning.
+        fn records(&self, name: &str) -> String {
+            let text = std::fs::read_to_string(self.dir.path().join(name)).unwrap();
+            text.replace("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n", "")
+        }
+    }
+
+    #[test]
+    fn failed_write_is_cut_back_and_goes_on_without_a_hole() {
+        let house = House::new(30);
+        house.append(b"aaaa");
+        house.journal.flush();
+        house.append(b"bbbb");
+        house.append(b"cccc");
+        assert!(!house.journal.drain() && house.journal.is_failing());
+        assert_eq!(house.records("first"), "aaaa");
+        assert!(house.journal.failure().unwrap().cause.starts_with("no storage space"));
+        house.append(b"dddd");
+        house.small.room.store(1000, Ordering::Relaxed);
+        assert!(house.journal.drain() && !house.journal.is_failing());
+        assert_eq!(house.records("first"), "aaaabbbbccccdddd");
+        assert_eq!(house.journal.size(), house.journal.appended().0);
+    }
+
+    #[test]
+    fn what_the_old_file_could_not_take_is_not_in_the_new_one() {
+        let house = House::new(27);
+        house.append(b"aaaa");
+        house.journal.flush();
+        let upto = house.append(b"bbbb");
+        assert!(!house.journal.drain());
+        house.switch("second");
+        assert!(house.journal.written() >= upto, "nobody waits for it for ever");
+        house.small.room.store(1000, Ordering::Relaxed);
+        house.append(b"cccc");
+        assert!(house.journal.drain());
+        assert_eq!(
+            (house.records("first"), house.records("second")),
+            ("aaaa".into(), "cccc".into())
+        );
+    }
+
+    #[test]
+    fn switch_syncs_the_old_file_before_the_new_one_counts_as_synced() {
+        let house = House::new(1000);
+        let first = house.append(b"aaaa");
+        house.journal.flush();
+        house.switch("second");
+        house.append(b"bbbb");
+        house.journal.flush();
+        house.small.no_sync.store(true, Ordering::Relaxed);
+        assert!(!house.journal.sync());
+        assert!(house.journal.is_tainted() && house.journal.synced() < first);
+        house.small.no_sync.store(false, Ordering::Relaxed);
+        // A second sync would succeed and prove nothing.
+        assert!(!house.journal.sync());
+        let upto = house.journal.written();
+        house.journal.superseded(first);
+        assert!(house.journal.is_tainted(), "the base must hold what was not synced");
+        house.journal.superseded(upto);
+        assert!(!house.journal.is_tainted() && !house.journal.is_failing());
+        assert!(house.journal.synced() >= upto);
+    }
+
+    #[test]
+    fn close_owes_nothing() {
+        let house = House::new(1000);
+        house.append(b"aaaa");
+        house.journal.flush();
+        house.small.no_sync.store(true, Ordering::Relaxed);
+        assert!(!house.journal.sync());
+        house.small.room.store(0, Ordering::Relaxed);
+        let upto = house.append(b"bbbb");
+        house.journal.close();
+        assert!(!house.journal.is_active());
+        assert!(!house.journal.is_failing() && !house.journal.is_tainted());
+        assert!(house.journal.written() >= upto && house.journal.synced() >= upto);
+    }
+
+    #[test]
+    fn every_increment_begins_with_database_and_time() {
+        let house = House::new(1000);
+        house.journal.set_stamps(true);
+        for name in ["second", "third"] {
+            house.switch(name);
+            house.append(b"aaaa");
+            house.append(b"bbbb");
+            assert!(house.journal.drain());
+            assert_eq!(house.records(name), "#TS:1\r\naaaabbbb", "{name}");
+        }
     }
 }

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::base::clock::{Steady, UnixMs};
+use crate::base::clock::{self, Steady, UnixMs};
 use crate::base::fs::Disk;
 use crate::config::{AppendFsync, Config};
 use crate::persist::aof::manifest::Manifest;
@@ -91,6 +92,8 @@ pub enum AofState {
 pub struct Aof {
     /// Whether and where records are written.
     pub state: AofState,
+    /// Where the files are. While records are written that stays so, whatever becomes of `dir`.
+    pub dir: PathBuf,
     /// The files.
     pub manifest: Manifest,
     /// Bytes of all files after the last rewrite or at the start.
@@ -99,6 +102,9 @@ pub struct Aof {
     pub size_before_increment: u64,
     /// Where the journal went on in the present increment.
     pub cut: LogOffset,
+    /// The child whose base is wanted. One that was begun before the state changed is not: the
+    /// journal no longer continues it.
+    pub rewriter: Option<i32>,
 }
 
 /// What a child does.
@@ -224,11 +230,23 @@ impl Persistence {
         true
     }
 
+    /// Waits until the child that was told to end is gone, so that it changes no file any more.
+    pub fn await_no_child(&self) {
+        let began = clock::steady();
+        while self.is_child_running() && began.elapsed() < CHILD_END_MAX {
+            std::thread::sleep(CHILD_END_LOOK);
+        }
+    }
+
     /// Bytes of the append-only file: its base and all increments.
     pub fn aof_size(&self) -> u64 {
         self.aof.lock().size_before_increment + self.journal.size()
     }
 }
+
+/// How long the end of a killed child is waited for; the disk may hold it up.
+const CHILD_END_MAX: Duration = Duration::from_secs(5);
+const CHILD_END_LOOK: Duration = Duration::from_millis(1);
 
 /// The journal's policy for a setting.
 pub fn policy(setting: AppendFsync) -> SyncPolicy {

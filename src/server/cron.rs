@@ -75,8 +75,7 @@ fn background_jobs(core: &'static Core, config: &Config) {
         core.persist.book.lock().rewrite_scheduled = true;
     }
     if book.rewrite_scheduled && allowed(core, now) {
-        // Failures are logged where they happen, and spaced out.
-        let _ = rewriting::start(core, &core.keyspace.lock_all());
+        rewrite(core);
         return;
     }
     let state = SaveState {
@@ -104,6 +103,13 @@ fn background_jobs(core: &'static Core, config: &Config) {
     rewrite_if_grown(core, config, now);
 }
 
+/// Failures are logged where they happen, and spaced out.
+fn rewrite(core: &'static Core) {
+    // Most of what the cut has to sync is synced before anybody waits for it.
+    core.persist.journal.sync();
+    let _ = rewriting::start(core, &core.keyspace.lock_all());
+}
+
 fn allowed(core: &Core, now: UnixMs) -> bool {
     match core.persist.book.lock().rewrite_limit.attempt(now) {
         Attempt::Allowed => true,
@@ -123,7 +129,8 @@ fn rewrite_if_grown(core: &'static Core, config: &Config, now: UnixMs) {
         let aof = core.persist.aof.lock();
         (aof.state, aof.size_at_rewrite)
     };
-    if state != AofState::On {
+    // A journal that cannot be written cannot be cut either.
+    if state != AofState::On || core.persist.journal.is_failing() {
         return;
     }
     let due = rewrite_due(RewriteState {
@@ -136,7 +143,7 @@ fn rewrite_if_grown(core: &'static Core, config: &Config, now: UnixMs) {
         && allowed(core, now)
     {
         tracing::info!("Starting automatic rewriting of AOF on {growth}% growth");
-        let _ = rewriting::start(core, &core.keyspace.lock_all());
+        rewrite(core);
     }
 }
 

@@ -4,7 +4,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::ShutdownOn;
 use crate::engine::core::Core;
-use crate::engine::stopping;
+use crate::engine::{saving, stopping};
 
 /// Exit code of an end at once.
 const EXIT_AT_ONCE: i32 = 1;
@@ -36,6 +36,9 @@ async fn serve(core: &'static Core) -> std::io::Result<()> {
                 interrupts += 1;
                 if interrupts > 1 {
                     tracing::warn!("You insist... exiting now.");
+                    let half = saving::temp_path(&core.config(), std::process::id());
+                    // There is one only if the first signal's snapshot is being written.
+                    let _ = core.persist.disk.remove(&half);
                     std::process::exit(EXIT_AT_ONCE);
                 }
                 tracing::warn!("Received SIGINT scheduling shutdown...");

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use crate::command;
 use crate::config::{Config, REDIS_VERSION, REKEEP_VERSION, Supervised};
 use crate::engine::core::{Core, Garbage};
-use crate::engine::{loading, rewriting};
+use crate::engine::loading;
 use crate::net::listener::Listeners;
 use crate::net::threads::Threads;
 use crate::persist::child;
@@ -61,6 +61,8 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
     let core = Core::new(config, config_file, table, garbage);
     spawn("lazyfree", move || free_garbage(core, &receiver))?;
     let config = core.config();
+    // Before anybody can connect: nothing is answered from a keyspace that is not complete.
+    loading::begin(core);
     let threads = Threads::start(core, config.io_threads)
         .map_err(|error| format!("Can't start the threads that serve clients: {error}"))?;
     let listeners =
@@ -74,11 +76,6 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
         tracing::error!("{error}");
         "Fatal error loading the DB, check server logs. Exiting.".to_owned()
     })?;
-    if config.appendonly {
-        let hold = core.keyspace.lock_all();
-        rewriting::open(core, &hold)
-            .map_err(|error| format!("Can't open the append-only file: {error}"))?;
-    }
     let syncing = move || {
         let paused =
             || core.config.load().no_appendfsync_on_rewrite && core.persist.is_child_running();

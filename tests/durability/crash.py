@@ -205,10 +205,14 @@ def policy_rounds(policy, rounds, seed, totals, seconds):
     rng = random.Random(f"{seed}/{policy}")
     server, state = Server(), {}
     options = ["--appendonly", "yes", "--appendfsync", policy, "--save", "1 1000",
+               "--stop-writes-on-bgsave-error", "no",
                "--auto-aof-rewrite-min-size", "200kb", "--auto-aof-rewrite-percentage", "50"]
     for index in range(rounds):
         context = f"seed {seed} policy {policy} round {index}:"
         try:
+            while rng.random() < 0.3:
+                server.start_and_kill(rng.uniform(0.0, 0.06), *options)
+                totals["kills at the start"] += 1
             client = server.start(*options)
             check(client, state, totals, context)
             if rng.random() < 0.1:
@@ -329,10 +333,44 @@ def switch_rounds(rounds, seed, totals):
     server.forget()
 
 
+def adopt_rounds(rounds, seed, totals):
+    """A lone snapshot, or a single file of an older server, meets `appendonly yes` and kills."""
+    rng = random.Random(f"{seed}/adopt")
+    for index in range(rounds):
+        context = f"seed {seed} adopt round {index}:"
+        server = Server()
+        try:
+            client = server.start("--appendonly", "no", "--save", "")
+            keys = rng.randrange(1, 30_000)
+            client.run("DEBUG", "POPULATE", keys, "key", 64)
+            client.run("SAVE")
+            server.kill()
+            if index % 2:
+                # The preamble of a single file is a snapshot.
+                os.rename(os.path.join(server.dir, "dump.rdb"),
+                          os.path.join(server.dir, "appendonly.aof"))
+            options = ["--appendonly", "yes", "--save", ""]
+            for _ in range(rng.randrange(0, 8)):
+                server.start_and_kill(rng.uniform(0.0, 0.08), *options)
+                totals["kills at the start"] += 1
+            for added in range(2):
+                client = server.start(*options)
+                found = client.run("DBSIZE")
+                assert found == keys + added, f"{context} {keys + added} keys, found {found}"
+                client.run("SET", f"added{added}", 1)
+                totals["writes"] += 1
+                totals["checked"] += 1
+                server.kill()
+        except AssertionError as error:
+            report(server, context, error)
+        totals["rounds"] += 1
+        server.forget()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--policy", default="all",
-                        choices=["always", "everysec", "no", "snapshot", "switch", "all"])
+                        choices=["always", "everysec", "no", "snapshot", "switch", "adopt", "all"])
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     length = parser.add_mutually_exclusive_group()
@@ -342,20 +380,24 @@ def main():
     rounds = args.rounds or (50 if args.long else 5)
     seconds = (0.15, 1.5) if args.long else (0.15, 0.9)
     print(f"seed {args.seed}, {rounds} rounds for each policy", flush=True)
-    policies = ["always", "everysec", "no", "snapshot", "switch"]
+    policies = ["always", "everysec", "no", "snapshot", "switch", "adopt"]
     for policy in policies if args.policy == "all" else [args.policy]:
-        totals = {"rounds": 0, "checked": 0, "writes": 0, "BGSAVE": 0, "BGREWRITEAOF": 0}
+        totals = {"rounds": 0, "checked": 0, "writes": 0, "BGSAVE": 0, "BGREWRITEAOF": 0,
+                  "kills at the start": 0}
         began = time.monotonic()
         if policy == "snapshot":
             snapshot_rounds(rounds, args.seed, totals)
         elif policy == "switch":
             switch_rounds(rounds, args.seed, totals)
+        elif policy == "adopt":
+            adopt_rounds(rounds, args.seed, totals)
         else:
             policy_rounds(policy, rounds, args.seed, totals, seconds)
         took = time.monotonic() - began
         print(f"{policy}: {totals['rounds']} rounds, {totals['writes']} acknowledged writes, "
               f"{totals['checked']} writers checked, {totals['BGSAVE']} BGSAVE, "
-              f"{totals['BGREWRITEAOF']} BGREWRITEAOF, nothing lost, {took:.0f} s", flush=True)
+              f"{totals['BGREWRITEAOF']} BGREWRITEAOF, {totals['kills at the start']} more kills "
+              f"at the start, nothing lost, {took:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -137,6 +137,14 @@ class Server:
                 time.sleep(0.005)
         raise AssertionError(f"the server did not answer in {wait} s:\n{self.log_tail()}")
 
+    def start_and_kill(self, seconds, *options):
+        """Kills the server while it starts."""
+        words = [binary(), "--port", str(self.port), "--dir", self.dir, *map(str, options)]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        time.sleep(seconds)
+        self.kill()
+
     def log_tail(self, lines=25):
         with open(self.log, "rb") as log:
             return b"\n".join(log.read().splitlines()[-lines:]).decode(errors="replace")

@@ -9,6 +9,11 @@ use std::path::{Path, PathBuf};
 
 use crate::base::fs::{Disk, FsError};
 
+/// What the manifest says while the first base is being written. A crash then leaves no base that
+/// looks like one whose manifest was lost.
+const ANNOUNCEMENT: &[u8] = b"# The first base is being written. Until it is named here, files \
+beside this one hold nothing.\n";
+
 /// The longest line, with its line feed.
 const LINE_BYTES_MAX: usize = 1024;
 
@@ -202,6 +207,19 @@ impl Manifest {
         Ok(Some(Manifest::parse(&disk.read(&path)?)?))
     }
 
+    /// Whether the manifest in `dir` only announces a first base.
+    pub fn is_announced(disk: &Disk, dir: &Path, file: &[u8]) -> Result<bool, FsError> {
+        let path = path_in(dir, &manifest_name(file));
+        Ok(disk.exists(&path)? && disk.read(&path)? == ANNOUNCEMENT)
+    }
+
+    /// Says in `dir` that a first base is being written. There is no manifest yet.
+    pub fn announce(disk: &Disk, dir: &Path, file: &[u8]) -> Result<(), FsError> {
+        let path = path_in(dir, &manifest_name(file));
+        let temp = path_in(dir, &temp_manifest_name(file));
+        disk.write_atomically(&path, &temp, |out| out.put(ANNOUNCEMENT))
+    }
+
     /// Replaces the manifest in `dir`, durably.
     pub fn save(&self, disk: &Disk, dir: &Path, file: &[u8]) -> Result<(), FsError> {
         let path = path_in(dir, &manifest_name(file));
@@ -250,11 +268,30 @@ impl Manifest {
         std::mem::take(&mut self.history)
     }
 
+    /// Remembers superseded files that could not be deleted.
+    pub fn put_back_history(&mut self, parts: Vec<Part>) {
+        self.history.extend(parts);
+    }
+
     /// Takes the single file of a server before 7.0 as the base.
     pub fn adopt_single_file(&mut self, file: &[u8]) {
         self.base_seq = 1;
         self.base = Some(Part { name: file.to_vec(), seq: 1, kind: PartKind::Base });
     }
+}
+
+/// A part in `dir` that holds something; without a manifest nobody knows what. `but` is a name that
+/// does not count.
+pub fn orphan(dir: &Path, file: &[u8], but: Option<&[u8]>) -> Option<PathBuf> {
+    let found = std::fs::read_dir(dir).ok()?.flatten().find(|found| {
+        let name = found.file_name();
+        let name = name.as_bytes();
+        name.starts_with(file)
+            && (name.ends_with(b".aof") || name.ends_with(b".rdb"))
+            && but != Some(name)
+            && found.metadata().is_ok_and(|data| data.len() > 0)
+    });
+    found.map(|found| found.path())
 }
 
 fn numbered(file: &[u8], seq: u64, suffix: &str) -> Vec<u8> {

@@ -1,0 +1,10 @@
+//! What the server finds on the disk when it starts, what it leaves there when it ends, and what
+//! it says where it cannot go on. The scripts beside this file kill it at random and fill its disk.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod ending;
+mod files;
+mod switching;
+mod tools;
