@@ -34,10 +34,9 @@ impl Threads {
             let (sender, receiver) = unbounded_channel();
             senders.push(sender);
             let mut builder = tokio::runtime::Builder::new_current_thread();
-            builder.enable_all();
-            if std::env::var("YIELD").is_ok() {
-                builder.on_thread_park(std::thread::yield_now);
-            }
+            // A client on the same core may have more requests ready by then, which saves a sleep
+            // and a wake-up.
+            builder.enable_all().on_thread_park(std::thread::yield_now);
             let runtime = builder.build()?;
             std::thread::Builder::new().name(format!("io-{index}")).spawn(move || {
                 let local = tokio::task::LocalSet::new();
