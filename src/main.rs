@@ -21,7 +21,7 @@ pub static ALLOCATOR_SETTINGS: Option<&'static std::ffi::c_char> =
 fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
     let code = match cli::ask(&argv, &mut std::io::stdin()) {
-        Ok(Ask::Serve(startup)) => startup::serve(*startup),
+        Ok(Ask::Serve(startup)) => startup::serve(startup.config, startup.config_file),
         Ok(Ask::Print(text)) => {
             println!("{text}");
             0

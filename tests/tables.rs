@@ -59,7 +59,6 @@ const LATER: &[&str] = &[
     "restore-asking",
     "script|debug",
     "script|help",
-    "script|kill",
     "sync",
     "waitaof",
     "xack",

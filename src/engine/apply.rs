@@ -135,7 +135,7 @@ fn set_log(core: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusa
 fn set_rest(core: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusal> {
     core.persist.journal.set_policy(policy(new.appendfsync));
     core.persist.journal.set_stamps(new.aof_timestamp_enabled);
-    core.watch_memory(new.maxmemory);
+    core.heed_settings(new);
     core.stats.slowlog.set_threshold(new.slowlog_log_slower_than);
     core.stats.latency.set_threshold(new.latency_monitor_threshold);
     core.stats.latency_tracking.store(new.latency_tracking, Ordering::Relaxed);

@@ -105,33 +105,7 @@ fn check_slowly(
         permitted(core, session, row)?;
     }
     let has = |bit| attention & bit != 0;
-    // EXEC is refused for what its transaction would do.
-    let queued = session.multi.as_ref().filter(|_| row.spec().name == "exec");
-    let any = |wanted: Flags| {
-        let has = |flags: Flags| flags.has_any(wanted);
-        has(flags)
-            || queued.is_some_and(|multi| multi.queue.iter().any(|(row, _)| has(row.spec().flags)))
-    };
-    let is_write = any(Flags::WRITE.with(Flags::MAY_REPLICATE));
-    if attention & (Attention::MEMORY_LIMITED | Attention::OUT_OF_MEMORY) != 0
-        && any(Flags::DENYOOM)
-        && core.is_out_of_memory()
-    {
-        return Err(CmdError::Const("OOM command not allowed when used memory > 'maxmemory'."));
-    }
-    if is_write {
-        if has(Attention::SNAPSHOT_FAILED) {
-            return Err(CmdError::Const(MISCONF_SNAPSHOT));
-        }
-        if let Some(failure) =
-            core.persist.journal.failure().filter(|_| core.persist.journal.is_failing())
-        {
-            return Err(CmdError::Text(format!(
-                "MISCONF Errors writing to the AOF file: {}",
-                failure.what
-            )));
-        }
-    }
+    writable(core, session, row, attention)?;
     if session.is_subscribed()
         && protocol == Protocol::Resp2
         && !matches!(
@@ -158,6 +132,40 @@ fn check_slowly(
     }
     if has(Attention::SCRIPT_BUSY) && !flags.has(Flags::ALLOW_BUSY) {
         return Err(CmdError::Const(BUSY));
+    }
+    Ok(())
+}
+
+/// Reasons why nothing can be changed now. EXEC is refused for what its transaction would do.
+fn writable(core: &Core, session: &Session, row: &Row, attention: u32) -> Result<(), CmdError> {
+    let queued = session.multi.as_ref().filter(|_| row.spec().name == "exec");
+    let any = |wanted: Flags| {
+        let has = |flags: Flags| flags.has_any(wanted);
+        has(row.spec().flags)
+            || queued.is_some_and(|multi| multi.queue.iter().any(|(row, _)| has(row.spec().flags)))
+    };
+    let has = |bit| attention & bit != 0;
+    if has(Attention::MEMORY_LIMITED | Attention::OUT_OF_MEMORY)
+        && any(Flags::DENYOOM)
+        && core.is_out_of_memory()
+    {
+        return Err(CmdError::Const("OOM command not allowed when used memory > 'maxmemory'."));
+    }
+    if !any(Flags::WRITE.with(Flags::MAY_REPLICATE)) {
+        return Ok(());
+    }
+    if has(Attention::SNAPSHOT_FAILED) {
+        return Err(CmdError::Const(MISCONF_SNAPSHOT));
+    }
+    let journal = &core.persist.journal;
+    if let Some(failure) = journal.failure().filter(|_| journal.is_failing()) {
+        return Err(CmdError::Text(format!(
+            "MISCONF Errors writing to the AOF file: {}",
+            failure.what
+        )));
+    }
+    if has(Attention::REPLICAS_WANTED) && any(Flags::WRITE) {
+        return Err(CmdError::Const("NOREPLICAS Not enough good replicas to write."));
     }
     Ok(())
 }

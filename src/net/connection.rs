@@ -171,7 +171,8 @@ impl<S: Socket> Connection<S> {
         let count = self.parser.count();
         let mut done = 0;
         self.publish_buffers();
-        self.worker.clock.set(clock::steady());
+        let began = clock::steady();
+        self.worker.clock.set(began);
         while done < count.min(REQUESTS_A_TURN)
             && self.session.waiting.is_none()
             && !self.session.closing
@@ -190,6 +191,7 @@ impl<S: Socket> Connection<S> {
             self.postpone(false);
             done += self.execute_ahead(done, count);
         }
+        self.worker.stats.turn(self.worker.clock.get().duration_since(began), done);
         self.parser.consume(done, &mut self.input);
         if self.input.is_empty() && self.input.capacity() > INPUT_BYTES_KEPT {
             self.input = Vec::new();
@@ -214,7 +216,7 @@ impl<S: Socket> Connection<S> {
         }
         let Ok(row) = gate::find(core, &args) else { return false };
         gate::check(core, &self.session, row, self.reply.protocol()).is_ok()
-            && pause::holds_back(core, &self.session, row, UnixMs::now())
+            && pause::holds_back(core, &self.session, row, &args, UnixMs::now())
     }
 
     fn postpone(&mut self, waits: bool) {
@@ -484,6 +486,7 @@ impl<S: Socket> Connection<S> {
                 "Closing client that reached max query buffer length: id={}",
                 self.session.client.id
             );
+            self.worker.stats.query_limit.add(1);
             return true;
         }
         let unsent = (self.reply.len() - self.sent) as u64;
@@ -507,6 +510,7 @@ impl<S: Socket> Connection<S> {
         };
         let over = hard || soft && since.elapsed().as_secs() >= limit.soft_seconds;
         if over {
+            self.worker.stats.output_limit.add(1);
             tracing::warn!(
                 "Client id={} addr={} closed for overcoming of output buffer limits.",
                 self.session.client.id,

@@ -1,14 +1,15 @@
 //! From settings to a server that accepts clients.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 
-use crate::cli::Startup;
 use crate::command;
 use crate::config::{Config, REDIS_VERSION, REKEEP_VERSION};
 use crate::engine::core::{Core, Garbage};
-use crate::engine::{loading, rewriting};
+use crate::engine::loading::{self, LoadError};
+use crate::engine::rewriting;
 use crate::net::listener::Listeners;
 use crate::net::threads::Threads;
 use crate::persist::child;
@@ -22,8 +23,7 @@ const DESCRIPTORS_RESERVED: u64 = 64;
 type Failure = String;
 
 /// Serves until the process is asked to end; gives the exit code.
-pub fn serve(startup: Startup) -> i32 {
-    let Startup { config, config_file, .. } = startup;
+pub fn serve(config: Config, config_file: Option<PathBuf>) -> i32 {
     match start(config, config_file) {
         Ok(core) => wait(core),
         Err(failure) => {
@@ -33,10 +33,7 @@ pub fn serve(startup: Startup) -> i32 {
     }
 }
 
-fn start(
-    mut config: Config,
-    config_file: Option<std::path::PathBuf>,
-) -> Result<&'static Core, Failure> {
+fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Core, Failure> {
     child::install_panic_hook();
     let dir = config.dir.to_path();
     let dir = std::path::absolute(&dir).unwrap_or(dir);
@@ -52,6 +49,7 @@ fn start(
     }
     let (garbage, receiver) = channel();
     let core = Core::new(config, config_file, table, garbage);
+    core.heed_settings(&core.config.load());
     spawn("lazyfree", move || free_garbage(core, &receiver))?;
     let config = core.config();
     let threads = Threads::start(core, config.io_threads)
@@ -63,9 +61,13 @@ fn start(
     write_pidfile(&config);
     tracing::info!("Server initialized");
     signals::listen(core).map_err(|error| format!("Can't listen to signals: {error}"))?;
-    loading::load_at_start(core).map_err(|error| {
-        tracing::error!("{error}");
-        "Fatal error loading the DB, check server logs. Exiting.".to_owned()
+    loading::load_at_start(core).map_err(|error| match error {
+        // Redis's last word about its append-only file is what is wrong with it.
+        LoadError::Manifest(_) | LoadError::File(_) if config.appendonly => error.to_string(),
+        error => {
+            tracing::error!("{error}");
+            "Fatal error loading the DB, check server logs. Exiting.".to_owned()
+        }
     })?;
     if config.appendonly {
         let hold = core.keyspace.lock_all();

@@ -8,6 +8,7 @@ use crate::engine::core::Core;
 use crate::pubsub::Topic;
 use crate::stats::histogram::Latencies;
 use crate::stats::rates::Rate;
+use crate::stats::{Counter, ThreadStats};
 
 fn zeros(out: &mut Fields, names: &[&str]) {
     names.iter().for_each(|name| out.put(name, 0));
@@ -40,11 +41,15 @@ pub(super) fn stats(ax: &mut AdminCtx, out: &mut Fields) {
     out.put("pubsub_channels", core.pubsub.count(Topic::Channel));
     out.put("pubsub_patterns", core.pubsub.count(Topic::Pattern));
     out.put("pubsubshard_channels", core.pubsub.count(Topic::Shard));
+    let (forks, fork_usec) = {
+        let book = core.persist.book.lock();
+        (book.forks, book.fork_usec)
+    };
+    out.put("latest_fork_usec", fork_usec);
+    out.put("total_forks", forks);
     zeros(
         out,
         &[
-            "latest_fork_usec",
-            "total_forks",
             "migrate_cached_sockets",
             "slave_expires_tracked_keys",
             "active_defrag_hits",
@@ -72,26 +77,40 @@ fn input_and_output(core: &Core, out: &mut Fields) {
         &[
             "io_threaded_reads_processed",
             "io_threaded_writes_processed",
-            "client_query_buffer_limit_disconnections",
-            "client_output_buffer_limit_disconnections",
             "reply_buffer_shrinks",
             "reply_buffer_expands",
         ],
     );
-    out.put("eventloop_cycles", core.stats.sum(|stats| &stats.reads));
+    let limits: [(&str, fn(&ThreadStats) -> &Counter); 2] = [
+        ("client_query_buffer_limit_disconnections", |stats| &stats.query_limit),
+        ("client_output_buffer_limit_disconnections", |stats| &stats.output_limit),
+    ];
+    for (name, counter) in limits {
+        out.put(name, core.stats.sum(counter));
+    }
+    turns(core, out);
     zeros(
         out,
         &[
-            "eventloop_duration_sum",
-            "eventloop_duration_cmd_sum",
-            "instantaneous_eventloop_cycles_per_sec",
-            "instantaneous_eventloop_duration_usec",
             "acl_access_denied_auth",
             "acl_access_denied_cmd",
             "acl_access_denied_key",
             "acl_access_denied_channel",
         ],
     );
+}
+
+/// There is no loop here that does everything: what is told is the turns of all threads.
+fn turns(core: &Core, out: &mut Fields) {
+    let rates = &core.stats.rates;
+    let (turns, micros) = (rates.get(Rate::Turns), rates.get(Rate::TurnMicros));
+    let mut commands = 0;
+    core.stats.each(|stats| commands += stats.commands.iter().map(|c| c.nanos.get()).sum::<u64>());
+    out.put("eventloop_cycles", core.stats.sum(|stats| &stats.reads));
+    out.put("eventloop_duration_sum", core.stats.sum(|stats| &stats.busy) / 1000);
+    out.put("eventloop_duration_cmd_sum", commands / 1000);
+    out.put("instantaneous_eventloop_cycles_per_sec", turns);
+    out.put("instantaneous_eventloop_duration_usec", micros / turns.max(1));
 }
 
 fn traffic(core: &Core, out: &mut Fields) {
@@ -178,14 +197,10 @@ pub(super) fn keyspace(ax: &mut AdminCtx, out: &mut Fields) {
     }
 }
 
-pub(super) fn debug(_: &mut AdminCtx, out: &mut Fields) {
-    zeros(
-        out,
-        &[
-            "eventloop_duration_aof_sum",
-            "eventloop_duration_cron_sum",
-            "eventloop_duration_max",
-            "eventloop_cmd_per_cycle_max",
-        ],
-    );
+pub(super) fn debug(ax: &mut AdminCtx, out: &mut Fields) {
+    let stats = &ax.core.stats;
+    out.put("eventloop_duration_aof_sum", 0);
+    out.put("eventloop_duration_cron_sum", stats.cron_micros.load(Ordering::Relaxed));
+    out.put("eventloop_duration_max", stats.max(|stats| &stats.busy_max) / 1000);
+    out.put("eventloop_cmd_per_cycle_max", stats.max(|stats| &stats.commands_max));
 }
