@@ -276,6 +276,9 @@ mod tests {
         "setname",
     ];
 
+    /// Bytes that mean something to the parser.
+    const MARKS: &[u8] = b"*$\r\n0-9\"'";
+
     fn bytes(rng: &mut Rng, len_max: usize) -> Vec<u8> {
         (0..rng.usize(..len_max)).map(|_| rng.u8(..)).collect()
     }

@@ -286,7 +286,7 @@ impl Caller<'_, '_> {
             return Err(CmdError::err("Write commands are not allowed from read-only scripts."));
         }
         let multi = self.session.multi.take();
-        let checked = gate::check_inside(self.core, self.session, row, reply.protocol());
+        let checked = gate::check_inside(self.core, self.session, row, Protocol::Resp3);
         self.session.multi = multi;
         checked?;
         let (hold, env, fx) = self.view.parts();

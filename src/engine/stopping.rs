@@ -6,9 +6,13 @@ use crate::engine::saving;
 use crate::keyspace::lock::Hold;
 use crate::persist::state::{AofState, Work};
 
+/// Something could not be saved or synced; the log says what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CannotEnd;
+
 /// Saves and syncs what the settings and `how` ask for. `Ok` means that the process may end; the
 /// caller keeps the hold until it does, so that nothing is acknowledged in between.
-pub fn prepare(core: &'static Core, hold: &Hold, how: ShutdownOn) -> Result<(), ()> {
+pub fn prepare(core: &'static Core, hold: &Hold, how: ShutdownOn) -> Result<(), CannotEnd> {
     let config = core.config();
     tracing::warn!("User requested shutdown...");
     core.set_attention(Attention::STOPPING, true);
@@ -37,7 +41,7 @@ fn save_everything(
     hold: &Hold,
     how: ShutdownOn,
     config: &crate::config::Config,
-) -> Result<(), ()> {
+) -> Result<(), CannotEnd> {
     if core.persist.kill_child(&Work::Save) {
         tracing::warn!("There is a child saving an .rdb. Killing it!");
     }
@@ -45,7 +49,7 @@ fn save_everything(
     if core.persist.child_work() == Some(Work::Rewrite) || state == AofState::Starting {
         if state == AofState::Starting && !how.force {
             tracing::warn!("Writing initial AOF, can't exit.");
-            return Err(());
+            return Err(CannotEnd);
         }
         if core.persist.kill_child(&Work::Rewrite) {
             tracing::warn!("There is a child rewriting the AOF. Killing it!");
@@ -58,7 +62,7 @@ fn save_everything(
         let synced = journal.sync() && journal.written() == journal.appended();
         if !synced && !how.force {
             tracing::warn!("The append only file could not be written and synced, can't exit.");
-            return Err(());
+            return Err(CannotEnd);
         }
     }
     if (!config.save.is_empty() && !how.nosave) || how.save {
@@ -66,7 +70,7 @@ fn save_everything(
         if let Err(error) = saving::save_now(core, hold) {
             tracing::warn!("Error trying to save the DB, can't exit: {error}");
             if !how.force {
-                return Err(());
+                return Err(CannotEnd);
             }
         }
     }

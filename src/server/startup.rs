@@ -14,7 +14,7 @@ use crate::net::listener::Listeners;
 use crate::net::threads::Threads;
 use crate::persist::child;
 use crate::server::world::Process;
-use crate::server::{cron, logging, signals};
+use crate::server::{crash, cron, logging, signals};
 
 /// Descriptors the process needs beside those of its clients.
 const DESCRIPTORS_RESERVED: u64 = 64;
@@ -41,6 +41,9 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
         .map_err(|error| format!("Can't chdir to '{}': {error}", dir.display()))?;
     config.dir = dir.to_string_lossy().as_ref().into();
     logging::init(&config).map_err(|error| format!("Can't open the log file: {error}"))?;
+    if let Err(error) = crash::install(&config) {
+        tracing::warn!("A crash will leave no report: {error}");
+    }
     greet(&config, config_file.is_some());
     raise_descriptor_limit(&mut config);
     let mut table = command::table();

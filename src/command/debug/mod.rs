@@ -100,7 +100,7 @@ const SUBCOMMANDS: &[Sub] = &[
         ("POPULATE <count> [<prefix>] [<size>]", "Make that many keys."),
     ),
     sub("protocol", (1, 1), protocol, ("PROTOCOL <type>", "Answer a value of that type.")),
-    sub("segfault", (0, 0), crash, ("SEGFAULT", "End the process at once.")),
+    sub("segfault", (0, 0), segfault, ("SEGFAULT", "End the process by that signal.")),
     sub(
         "set-active-expire",
         (1, 1),
@@ -207,6 +207,11 @@ fn log(ax: &mut AdminCtx) -> CmdResult {
 fn crash(_: &mut AdminCtx) -> CmdResult {
     tracing::error!("The process was asked to crash");
     std::process::abort();
+}
+
+fn segfault(ax: &mut AdminCtx) -> CmdResult {
+    let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSEGV);
+    crash(ax)
 }
 
 fn is_on(ax: &mut AdminCtx) -> Result<bool, CmdError> {

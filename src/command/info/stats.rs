@@ -8,7 +8,6 @@ use crate::engine::core::Core;
 use crate::pubsub::Topic;
 use crate::stats::histogram::Latencies;
 use crate::stats::rates::Rate;
-use crate::stats::{Counter, ThreadStats};
 
 fn zeros(out: &mut Fields, names: &[&str]) {
     names.iter().for_each(|name| out.put(name, 0));
@@ -72,22 +71,12 @@ fn input_and_output(core: &Core, out: &mut Fields) {
     zeros(out, &["dump_payload_sanitizations"]);
     out.put("total_reads_processed", core.stats.sum(|stats| &stats.reads));
     out.put("total_writes_processed", core.stats.sum(|stats| &stats.writes));
-    zeros(
-        out,
-        &[
-            "io_threaded_reads_processed",
-            "io_threaded_writes_processed",
-            "reply_buffer_shrinks",
-            "reply_buffer_expands",
-        ],
-    );
-    let limits: [(&str, fn(&ThreadStats) -> &Counter); 2] = [
-        ("client_query_buffer_limit_disconnections", |stats| &stats.query_limit),
-        ("client_output_buffer_limit_disconnections", |stats| &stats.output_limit),
-    ];
-    for (name, counter) in limits {
-        out.put(name, core.stats.sum(counter));
-    }
+    zeros(out, &["io_threaded_reads_processed", "io_threaded_writes_processed"]);
+    let closed = core.stats.sum(|stats| &stats.query_limit);
+    out.put("client_query_buffer_limit_disconnections", closed);
+    let closed = core.stats.sum(|stats| &stats.output_limit);
+    out.put("client_output_buffer_limit_disconnections", closed);
+    zeros(out, &["reply_buffer_shrinks", "reply_buffer_expands"]);
     turns(core, out);
     zeros(
         out,
