@@ -449,6 +449,9 @@ impl<S: Socket> Connection<S> {
         if self.session.client.is_signaled() {
             return Poll::Ready(Ok(Wake::Mail));
         }
+        if self.has_waited_for_output() {
+            return Poll::Ready(Ok(Wake::Input));
+        }
         self.make_room();
         match poll_read(&mut self.socket, &mut self.input, context) {
             Poll::Ready(Ok(0)) => Poll::Ready(Ok(Wake::Gone)),
@@ -463,6 +466,14 @@ impl<S: Socket> Connection<S> {
                 Poll::Pending
             }
         }
+    }
+
+    /// Whether a complete request was only held up by replies that now are sent.
+    fn has_waited_for_output(&self) -> bool {
+        self.parser.count() > 0
+            && self.session.waiting.is_none()
+            && !self.postponed
+            && self.reply.len() - self.sent < OUTPUT_BYTES_A_TURN
     }
 
     /// Room for the next read: what the unfinished argument lacks, or a page that grows when reads
