@@ -25,6 +25,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/persist/child.rs",
     "src/script/machine.rs",
     "src/script/raise.rs",
+    "src/server/crash.rs",
     "src/server/logging.rs",
     "src/value/zset.rs",
 ];

@@ -249,6 +249,11 @@ fn unblock(ax: &mut AdminCtx) -> CmdResult {
     };
     if let Some(waiter) = &ended {
         blocking::count_timeout(ax.worker, waiter);
+        if with_error {
+            ax.worker.stats.commands[waiter.row.index].failed.add(1);
+            ax.worker.stats.errors.add(1);
+            ax.core.stats.count_error("UNBLOCKED");
+        }
     }
     Ok(ax.cx.reply.flag(ended.is_some()))
 }

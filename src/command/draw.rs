@@ -1,10 +1,22 @@
 //! Drawing several different elements at random, as SRANDMEMBER, SPOP and HRANDFIELD do.
 
 use crate::base::rng;
+use crate::keyspace::effects::Env;
+use crate::resp::error::CmdError;
+use crate::resp::reply::Reply;
 
 /// When more than one in this many is wanted, all are gathered and shuffled; else they are drawn
 /// one by one until enough differ.
 const GATHER_FACTOR: usize = 3;
+
+/// Refuses to write on when what was drawn, with repetitions, has passed the size a string may
+/// have: a count is cheap to ask for.
+pub fn check_size(reply: &Reply, start: usize, env: &Env) -> Result<(), CmdError> {
+    match (reply.len() - start) as u64 <= env.string_bytes_max {
+        true => Ok(()),
+        false => Err(CmdError::err("the reply exceeds maximum allowed size (proto-max-bulk-len)")),
+    }
+}
 
 /// Up to `count` different elements of a collection of `len`, in random order: from `all` of them
 /// or by calling `one`, whichever is cheaper. `same` tells elements apart by a key of theirs.

@@ -346,12 +346,17 @@ fn hrandfield(cx: &mut Ctx) -> CmdResult {
     if with_values && count.unsigned_abs() > i64::MAX as u64 / 2 {
         return Err(CmdError::OutOfRange);
     }
+    let env = cx.db.env();
     let Some(hash) = cx.db.read::<Hash>(key)? else { return Ok(cx.reply.empty_array()) };
     let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     let mut answer = Fields { reply: cx.reply, with_values };
     if count < 0 {
+        let start = answer.reply.len();
         answer.head(wanted);
-        (0..wanted).map_while(|_| hash.random()).for_each(|pair| answer.put(pair));
+        for pair in (0..wanted).map_while(|_| hash.random()) {
+            answer.put(pair);
+            draw::check_size(answer.reply, start, env)?;
+        }
     } else if wanted >= hash.len() {
         answer.head(hash.len());
         hash.iter().for_each(|pair| answer.put(pair));

@@ -238,7 +238,10 @@ fn list(ax: &mut AdminCtx) -> CmdResult {
     let rows = ax.core.commands.rows();
     let mut names: Vec<&str> = Vec::new();
     if args.is_done() {
-        names.extend(ax.core.commands.callable().map(|(name, _)| name));
+        for (name, row) in ax.core.commands.callable() {
+            names.push(name);
+            names.extend(row.subs.values().map(|index| rows[*index].spec().name));
+        }
     } else {
         if args.left() != 3 || !args.take_keyword("filterby") {
             return Err(CmdError::Syntax);

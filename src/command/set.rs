@@ -336,6 +336,7 @@ fn srandmember(cx: &mut Ctx) -> CmdResult {
         1 => Some(cx.args.signed_count()?),
         _ => return Err(CmdError::Syntax),
     };
+    let env = cx.db.env();
     let set = cx.db.read::<Set>(key)?;
     let Some(count) = count else {
         return Ok(answer::item_or_null(cx.reply, set.and_then(Set::random)));
@@ -343,9 +344,11 @@ fn srandmember(cx: &mut Ctx) -> CmdResult {
     let Some(set) = set else { return Ok(cx.reply.empty_array()) };
     let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     if count < 0 {
+        let start = cx.reply.len();
         cx.reply.array(wanted);
         for member in (0..wanted).map_while(|_| set.random()) {
             let _ = answer::item(cx.reply, member);
+            draw::check_size(cx.reply, start, env)?;
         }
     } else if wanted >= set.len() {
         cx.reply.array(set.len());

@@ -1,5 +1,6 @@
 //! SLOWLOG and LATENCY: what took long.
 
+use crate::base::clock;
 use crate::base::num::parse_i64;
 use crate::command::help::{help, miscounted};
 use crate::command::info::stats::latencies;
@@ -10,6 +11,7 @@ use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
 use crate::spec::Arity::{self, AtLeast, Exactly};
 use crate::spec::{Group, Spec};
+use crate::stats::latency::Event;
 
 const fn slow(name: &'static str, arity: Arity, since: &'static str) -> Spec {
     Spec::new(name, Group::Server, arity).loading().stale().since(since)
@@ -174,16 +176,77 @@ fn latency_reset(ax: &mut AdminCtx) -> CmdResult {
     Ok(ax.cx.reply.count(ax.core.stats.latency.forget(wanted)))
 }
 
-/// LATENCY GRAPH
+/// LATENCY GRAPH event
 fn latency_graph(ax: &mut AdminCtx) -> CmdResult {
-    let event = String::from_utf8_lossy(ax.cx.args.word(2));
-    Err(CmdError::err(format_args!("No samples available for event '{event}'")))
+    let name = String::from_utf8_lossy(ax.cx.args.word(2)).into_owned();
+    let events = ax.core.stats.latency.events();
+    let Some(event) = events.get(name.as_str()).filter(|event| !event.samples.is_empty()) else {
+        return Err(CmdError::err(format_args!("No samples available for event '{name}'")));
+    };
+    let text = graph(&name, event, clock::unix_us() / 1_000_000);
+    Ok(ax.cx.reply.verbatim("txt", text.as_bytes()))
+}
+
+/// Samples a graph shows: the newest.
+const GRAPH_COLUMNS: usize = 80;
+/// Lines of its bars.
+const GRAPH_ROWS: u64 = 4;
+
+/// A bar for each sample, and below it, from top to bottom, how long ago it was.
+fn graph(name: &str, event: &Event, now_secs: u64) -> String {
+    let skipped = event.samples.len().saturating_sub(GRAPH_COLUMNS);
+    let samples: Vec<(u64, u64)> = event.samples.iter().skip(skipped).copied().collect();
+    let high = samples.iter().map(|(_, ms)| *ms).max().unwrap_or(0);
+    let low = samples.iter().map(|(_, ms)| *ms).min().unwrap_or(0);
+    let max = event.max_ms;
+    let mut text = format!("{name} - high {high} ms, low {low} ms (all time high {max} ms)\n");
+    text.push_str(&"-".repeat(GRAPH_COLUMNS));
+    text.push('\n');
+    let span = (high - low).max(1);
+    for row in (0..GRAPH_ROWS).rev() {
+        let bar = |ms: u64| if (ms - low) * (GRAPH_ROWS - 1) / span >= row { '#' } else { ' ' };
+        text.extend(samples.iter().map(|(_, ms)| bar(*ms)));
+        text.push('\n');
+    }
+    let ages: Vec<String> =
+        samples.iter().map(|(at, _)| age(now_secs.saturating_sub(*at))).collect();
+    let lines = ages.iter().map(String::len).max().unwrap_or(0);
+    for line in 0..lines {
+        text.push('\n');
+        text.extend(ages.iter().map(|age| age.chars().nth(line).unwrap_or(' ')));
+    }
+    text.push('\n');
+    text
+}
+
+/// A number of seconds in its largest unit.
+fn age(secs: u64) -> String {
+    match secs {
+        0..60 => format!("{secs}s"),
+        60..3600 => format!("{}m", secs / 60),
+        3600..86_400 => format!("{}h", secs / 3600),
+        _ => format!("{}d", secs / 86_400),
+    }
 }
 
 /// LATENCY DOCTOR
 fn latency_doctor(ax: &mut AdminCtx) -> CmdResult {
-    let text =
-        "No latency events are sampled; LATENCY HISTOGRAM and SLOWLOG tell about commands.\n";
+    let mut text = String::new();
+    if ax.core.config.load().latency_monitor_threshold == 0 {
+        text.push_str(
+            "Events are not sampled: latency-monitor-threshold is 0. LATENCY HISTOGRAM and SLOWLOG \
+             tell about commands.\n",
+        );
+    }
+    for (name, event) in ax.core.stats.latency.events() {
+        let count = event.samples.len().max(1) as u64;
+        let mean = event.samples.iter().map(|(_, ms)| ms).sum::<u64>() / count;
+        let max = event.max_ms;
+        text.push_str(&format!("{name}: {count} samples, mean {mean} ms, worst {max} ms.\n"));
+    }
+    if text.is_empty() {
+        text.push_str("Nothing has passed latency-monitor-threshold.\n");
+    }
     Ok(ax.cx.reply.verbatim("txt", text.as_bytes()))
 }
 

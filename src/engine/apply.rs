@@ -19,6 +19,8 @@ pub trait World: Send + Sync {
     fn rebind(&self, config: &Config) -> Result<(), String>;
     /// Logs as much as `level` says.
     fn set_log_level(&self, level: LogLevel);
+    /// Leaves a report when the process crashes, or not.
+    fn set_crash_log(&self, on: bool);
     /// Logs in that shape.
     fn set_log_format(&self, format: LogFormat);
 }
@@ -140,7 +142,10 @@ fn set_log(core: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusa
 fn set_rest(core: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusal> {
     core.persist.journal.set_policy(policy(new.appendfsync));
     core.persist.journal.set_stamps(new.aof_timestamp_enabled);
-    core.watch_memory(new.maxmemory);
+    core.heed_settings(new);
+    if let Some(world) = core.world.get() {
+        world.set_crash_log(new.crash_log_enabled);
+    }
     core.stats.slowlog.set_threshold(new.slowlog_log_slower_than);
     core.stats.latency.set_threshold(new.latency_monitor_threshold);
     core.stats.latency_tracking.store(new.latency_tracking, Ordering::Relaxed);

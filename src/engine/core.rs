@@ -48,6 +48,8 @@ impl Attention {
     pub const MONITORED: u32 = 128;
     /// `maxmemory` is set: commands that need memory look how much there is.
     pub const MEMORY_LIMITED: u32 = 256;
+    /// `min-replicas-to-write` asks for replicas that are not there.
+    pub const REPLICAS_WANTED: u32 = 512;
 }
 
 /// How long an answer of the allocator holds, microseconds.
@@ -125,6 +127,10 @@ pub struct Debug {
     pub active_expire: AtomicBool,
     /// DEBUG PAUSE-CRON
     pub cron_paused: AtomicBool,
+    /// DEBUG SET-DISABLE-DENY-SCRIPTS
+    pub scripts_may_all: AtomicBool,
+    /// DEBUG SET-SKIP-CHECKSUM-VALIDATION
+    pub checksums_skipped: AtomicBool,
 }
 
 /// The order to end.
@@ -183,6 +189,8 @@ impl Core {
             debug: Debug {
                 active_expire: AtomicBool::new(true),
                 cron_paused: AtomicBool::new(false),
+                scripts_may_all: AtomicBool::new(false),
+                checksums_skipped: AtomicBool::new(false),
             },
             garbage,
             garbage_pending: AtomicU64::new(0),
@@ -211,6 +219,14 @@ impl Core {
         } else {
             self.attention.fetch_and(!bit, Ordering::AcqRel);
         }
+    }
+
+    /// Sets the attention that the settings by themselves ask for.
+    pub fn heed_settings(&self, config: &Config) {
+        self.watch_memory(config.maxmemory);
+        // There are no replicas yet.
+        let wanted = config.min_replicas_to_write > 0 && config.min_replicas_max_lag > 0;
+        self.set_attention(Attention::REPLICAS_WANTED, wanted);
     }
 
     /// Looks how much memory is in use, and sets the attention that `maxmemory` needs.
@@ -263,6 +279,8 @@ impl Core {
             notify: Classes(u32::from(config.notify_keyspace_events.0)),
             access,
             expires: !self.has_attention(Attention::LOADING),
+            removes_expired: !self.has_attention(Attention::PAUSED),
+            checks_dumps: !self.debug.checksums_skipped.load(Ordering::Relaxed),
             string_bytes_max: config.proto_max_bulk_len,
             databases: config.databases as u32,
         }

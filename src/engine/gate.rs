@@ -130,25 +130,7 @@ fn check_slowly(
         permitted(core, session, row)?;
     }
     let has = |bit| attention & bit != 0;
-    // EXEC is refused for what its transaction would do.
-    let queued = session.multi.as_ref().filter(|_| row.spec().name == "exec");
-    let any = |wanted: Flags| {
-        let has = |flags: Flags| flags.has_any(wanted);
-        has(flags)
-            || queued.is_some_and(|multi| multi.queue.iter().any(|(row, _)| has(row.spec().flags)))
-    };
-    let is_write = any(Flags::WRITE.with(Flags::MAY_REPLICATE));
-    if attention & (Attention::MEMORY_LIMITED | Attention::OUT_OF_MEMORY) != 0
-        && any(Flags::DENYOOM)
-        && core.is_out_of_memory()
-    {
-        return Err(CmdError::Const("OOM command not allowed when used memory > 'maxmemory'."));
-    }
-    if (is_write || row.spec().name == "ping")
-        && let Some(refusal) = disk_refusal(core, attention)
-    {
-        return Err(refusal);
-    }
+    writable(core, session, row, attention)?;
     if session.is_subscribed() && protocol == Protocol::Resp2 {
         allowed_while_subscribed(row.spec().name)?;
     }
@@ -171,6 +153,32 @@ fn allowed_while_subscribed(name: &str) -> Result<(), CmdError> {
              are allowed in this context"
         ))),
     }
+}
+
+/// Reasons why nothing can be changed now. EXEC is refused for what its transaction would do.
+fn writable(core: &Core, session: &Session, row: &Row, attention: u32) -> Result<(), CmdError> {
+    let queued = session.multi.as_ref().filter(|_| row.spec().name == "exec");
+    let any = |wanted: Flags| {
+        let has = |flags: Flags| flags.has_any(wanted);
+        has(row.spec().flags)
+            || queued.is_some_and(|multi| multi.queue.iter().any(|(row, _)| has(row.spec().flags)))
+    };
+    let has = |bit| attention & bit != 0;
+    if has(Attention::MEMORY_LIMITED | Attention::OUT_OF_MEMORY)
+        && any(Flags::DENYOOM)
+        && core.is_out_of_memory()
+    {
+        return Err(CmdError::Const("OOM command not allowed when used memory > 'maxmemory'."));
+    }
+    if (any(Flags::WRITE.with(Flags::MAY_REPLICATE)) || row.spec().name == "ping")
+        && let Some(refusal) = disk_refusal(core, attention)
+    {
+        return Err(refusal);
+    }
+    if has(Attention::REPLICAS_WANTED) && any(Flags::WRITE) {
+        return Err(CmdError::Const("NOREPLICAS Not enough good replicas to write."));
+    }
+    Ok(())
 }
 
 /// DEBUG and MODULE need the permission of a setting.

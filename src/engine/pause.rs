@@ -9,6 +9,8 @@ use crate::engine::client::ClientFlags;
 use crate::engine::command::Row;
 use crate::engine::core::{Attention, Core};
 use crate::engine::session::Session;
+use crate::resp::args::Args;
+use crate::script;
 use crate::spec::flags::Flags;
 
 /// Which commands wait; the later the stricter.
@@ -56,20 +58,35 @@ pub fn current(core: &Core, now: UnixMs) -> Option<(PauseMode, UnixMs)> {
     *state
 }
 
+/// Whether a command may change something. A script that says it does not is believed: it will be
+/// held to it.
+fn writes(core: &Core, row: &Row, args: &Args) -> bool {
+    let source = args.words().nth(1).unwrap_or_default();
+    let readonly = match row.spec().name {
+        "eval" => script::is_readonly(source),
+        "evalsha" => {
+            core.scripts.get(source).is_some_and(|(_, source)| script::is_readonly(&source))
+        }
+        _ => false,
+    };
+    !readonly && row.spec().flags.has_any(Flags::WRITE.with(Flags::MAY_REPLICATE))
+}
+
 /// Whether this command of this client waits now.
-pub fn holds_back(core: &Core, session: &Session, row: &Row, now: UnixMs) -> bool {
+pub fn holds_back(core: &Core, session: &Session, row: &Row, args: &Args, now: UnixMs) -> bool {
     if !core.has_attention(Attention::PAUSED) || session.client.has_flag(ClientFlags::REPLICA) {
         return false;
     }
-    let writes = |row: &Row| row.spec().flags.has_any(Flags::WRITE.with(Flags::MAY_REPLICATE));
     match current(core, now) {
         None => false,
         Some((PauseMode::All, _)) => true,
         Some((PauseMode::Write, _)) if row.spec().name == "exec" => {
             let multi = session.multi.as_ref();
-            multi.is_some_and(|multi| multi.queue.iter().any(|(row, _)| writes(row)))
+            multi.is_some_and(|multi| {
+                multi.queue.iter().any(|(row, args)| writes(core, row, &args.args()))
+            })
         }
-        Some((PauseMode::Write, _)) => writes(row),
+        Some((PauseMode::Write, _)) => writes(core, row, args),
     }
 }
 

@@ -160,13 +160,18 @@ pub fn exec(
     let mut scratch = worker.scratch.take();
     scratch.record.begin(core.persist.journal.is_active());
     reply.array(multi.queue.len());
+    let began = worker.clock.get();
     for (row, args) in &multi.queue {
         let Scratch { fx, record } = &mut scratch;
         let mut unit =
             Unit { worker, hold: &mut hold, env, fx, record, may_block: false, hash: None };
         run_queued(&mut unit, session, row, args.args(), reply);
     }
-    let left = settle::settle(worker, env, &mut scratch, &mut hold, &mut session.wrote);
+    // Clients that waited are served at the moment the transaction ends: what it set may have
+    // expired by then.
+    let took = worker.clock.get().duration_since(began).as_millis() as u64;
+    let env = Env { now: UnixMs(env.now.0 + took), ..*env };
+    let left = settle::settle(worker, &env, &mut scratch, &mut hold, &mut session.wrote);
     drop(hold);
     worker.scratch.replace(scratch);
     settle::serve_left(worker, left);

@@ -33,8 +33,12 @@ pub struct Env {
     pub notify: Classes,
     /// How reads mark keys.
     pub access: Access,
-    /// Whether keys past their deadline are removed when met; not while a log is replayed.
+    /// Whether keys past their deadline are gone; not while a log is replayed.
     pub expires: bool,
+    /// Whether such keys are removed when met, or only hidden, as during CLIENT PAUSE.
+    pub removes_expired: bool,
+    /// Whether RESTORE looks at checksums.
+    pub checks_dumps: bool,
     /// `proto-max-bulk-len`, which bounds strings.
     pub string_bytes_max: u64,
     /// `databases`
@@ -49,6 +53,8 @@ impl Default for Env {
             notify: Classes(0),
             access: Access::Lru,
             expires: true,
+            removes_expired: true,
+            checks_dumps: true,
             string_bytes_max: 512 << 20,
             databases: 16,
         }

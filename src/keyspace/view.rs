@@ -108,7 +108,7 @@ impl<'a> DbView<'a> {
         self.hold.shard_mut(place.shard).db_mut(self.db)
     }
 
-    /// The entry of a key that exists now; one past its deadline is removed.
+    /// The entry of a key that exists now; one past its deadline is removed or hidden.
     #[inline]
     fn live(&mut self, key: &[u8]) -> Option<&mut Entry> {
         let place = self.place(key);
@@ -117,7 +117,9 @@ impl<'a> DbView<'a> {
         // either path, and `&mut self` keeps everyone else out.
         let entry = unsafe { &mut *found.as_ptr() };
         if entry.has_deadline() && self.is_past(entry.deadline()) {
-            self.expire(place, key);
+            if self.env.removes_expired {
+                self.expire(place, key);
+            }
             return None;
         }
         Some(entry)
@@ -136,12 +138,12 @@ impl<'a> DbView<'a> {
         self.fx.expired.push(DbKey { db: self.db, key: key.into() });
     }
 
-    /// Removes the key if its deadline has passed; says whether it did.
+    /// Removes the key if its deadline has passed; says whether it has.
     pub fn expire_if_due(&mut self, key: &[u8]) -> bool {
         let place = self.place(key);
         let due = self.table(place).keys.get(place.hash, key).and_then(Entry::deadline);
         let due = self.is_past(due);
-        if due {
+        if due && self.env.removes_expired {
             self.expire(place, key);
         }
         due
@@ -190,12 +192,12 @@ impl<'a> DbView<'a> {
     /// The entry of a key that a command asks about without using its value (EXISTS, TYPE, TTL):
     /// counts a hit or a miss, and does not mark the access.
     pub fn glance_entry(&mut self, key: &[u8]) -> Option<&Entry> {
-        if self.live(key).is_some() {
-            self.fx.hits += 1;
-        } else {
+        if self.live(key).is_none() {
             self.fx.misses += 1;
             self.note(Event::KEY_MISS, key);
+            return None;
         }
+        self.fx.hits += 1;
         self.entry_raw(key).map(|entry| &*entry)
     }
 

@@ -174,7 +174,8 @@ impl<S: Socket> Connection<S> {
         let count = self.parser.count();
         let mut done = 0;
         self.publish_buffers();
-        self.worker.clock.set(clock::steady());
+        let began = clock::steady();
+        self.worker.clock.set(began);
         while done < count.min(REQUESTS_A_TURN)
             && self.session.waiting.is_none()
             && !self.session.closing
@@ -193,6 +194,7 @@ impl<S: Socket> Connection<S> {
             self.postpone(false);
             done += self.execute_ahead(done, count);
         }
+        self.worker.stats.turn(self.worker.clock.get().duration_since(began), done);
         self.parser.consume(done, &mut self.input);
         if self.input.is_empty() && self.input.capacity() > INPUT_BYTES_KEPT {
             self.input = Vec::new();
@@ -217,7 +219,7 @@ impl<S: Socket> Connection<S> {
         }
         let Ok(row) = gate::find(core, &args) else { return false };
         gate::check(core, &self.session, row, self.reply.protocol()).is_ok()
-            && pause::holds_back(core, &self.session, row, UnixMs::now())
+            && pause::holds_back(core, &self.session, row, &args, UnixMs::now())
     }
 
     fn postpone(&mut self, waits: bool) {
@@ -454,6 +456,9 @@ impl<S: Socket> Connection<S> {
         if self.session.client.is_signaled() {
             return Poll::Ready(Ok(Wake::Mail));
         }
+        if self.has_waited_for_output() {
+            return Poll::Ready(Ok(Wake::Input));
+        }
         self.make_room();
         match poll_read(&mut self.socket, &mut self.input, context) {
             Poll::Ready(Ok(0)) => Poll::Ready(Ok(Wake::Gone)),
@@ -468,6 +473,14 @@ impl<S: Socket> Connection<S> {
                 Poll::Pending
             }
         }
+    }
+
+    /// Whether a complete request was only held up by replies that now are sent.
+    fn has_waited_for_output(&self) -> bool {
+        self.parser.count() > 0
+            && self.session.waiting.is_none()
+            && !self.postponed
+            && self.reply.len() - self.sent < OUTPUT_BYTES_A_TURN
     }
 
     /// Room for the next read: what the unfinished argument lacks, or a page that grows when reads
@@ -491,6 +504,7 @@ impl<S: Socket> Connection<S> {
                 "Closing client that reached max query buffer length: id={}",
                 self.session.client.id
             );
+            self.worker.stats.query_limit.add(1);
             return true;
         }
         let unsent = (self.reply.len() - self.sent) as u64;
@@ -514,6 +528,7 @@ impl<S: Socket> Connection<S> {
         };
         let over = hard || soft && since.elapsed().as_secs() >= limit.soft_seconds;
         if over {
+            self.worker.stats.output_limit.add(1);
             tracing::warn!(
                 "Client id={} addr={} closed for overcoming of output buffer limits.",
                 self.session.client.id,

@@ -84,6 +84,8 @@ pub enum Durable {
 pub struct Journal {
     active: AtomicBool,
     stamps: AtomicBool,
+    /// How long each write is held up, microseconds: only ever by DEBUG.
+    delay_us: AtomicU64,
     policy: AtomicU8,
     pending: Mutex<Pending>,
     end: Mutex<End>,
@@ -114,6 +116,7 @@ impl Default for Journal {
         Journal {
             active: AtomicBool::new(false),
             stamps: AtomicBool::new(false),
+            delay_us: AtomicU64::new(0),
             policy: AtomicU8::new(SyncPolicy::EverySec as u8),
             pending: Mutex::default(),
             end: Mutex::default(),
@@ -163,6 +166,11 @@ impl Journal {
     /// Sets `aof-timestamp-enabled`.
     pub fn set_stamps(&self, on: bool) {
         self.stamps.store(on, Ordering::Relaxed);
+    }
+
+    /// DEBUG AOF-FLUSH-SLEEP
+    pub fn set_delay(&self, us: u64) {
+        self.delay_us.store(us, Ordering::Relaxed);
     }
 
     /// Appends a unit of execution: `commands` are database and RESP bytes. More than one is
@@ -266,6 +274,10 @@ impl Journal {
         }
         if end.unwritten.is_empty() {
             return;
+        }
+        let delay_us = self.delay_us.load(Ordering::Relaxed);
+        if delay_us > 0 {
+            std::thread::sleep(std::time::Duration::from_micros(delay_us));
         }
         if let Some(file) = end.file.clone()
             && let Err((reached, error)) = file.append(&end.unwritten)

@@ -42,6 +42,14 @@ pub fn sha1_hex(bytes: &[u8]) -> Sha {
     hex
 }
 
+/// Whether a script's first line says that it changes nothing.
+pub fn is_readonly(source: &[u8]) -> bool {
+    let line = source.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let Some(options) = line.strip_prefix(b"#!lua ") else { return false };
+    let flags = options.split(|byte| *byte == b' ').find_map(|word| word.strip_prefix(b"flags="));
+    flags.is_some_and(|flags| flags.split(|byte| *byte == b',').any(|flag| flag == b"no-writes"))
+}
+
 impl Scripts {
     /// Keeps a script; its name.
     pub fn keep(&self, source: &[u8]) -> Sha {

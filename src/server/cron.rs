@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::base::clock::{self, UnixMs};
+use crate::base::clock::{self, Steady, UnixMs};
 use crate::config::Config;
 use crate::engine::client::ClientFlags;
 use crate::engine::core::{Attention, Core, Worker};
-use crate::engine::{expiring, rewriting, saving};
+use crate::engine::{expiring, pause, rewriting, saving};
 use crate::keyspace::lock::SHARDS;
 use crate::persist::savepoint::{
     Attempt, RewriteState, SaveRule, SaveState, rewrite_due, save_due,
@@ -30,12 +30,15 @@ pub fn run(core: &'static Core) {
     while !core.shutdown.stop.load(Ordering::Acquire) {
         std::thread::sleep(ROUND);
         round += 1;
+        let began = clock::steady();
+        sample_rates(core, began);
         if core.debug.cron_paused.load(Ordering::Relaxed) {
             continue;
         }
         let config = core.config();
         if !core.has_attention(Attention::LOADING) {
-            if core.debug.active_expire.load(Ordering::Relaxed) {
+            let paused = pause::current(core, UnixMs::now()).is_some();
+            if core.debug.active_expire.load(Ordering::Relaxed) && !paused {
                 let before = clock::steady();
                 expiring::sweep(&worker, &mut expire_from, ROUND / EXPIRE_SHARE);
                 core.stats.latency.note("expire-cycle", before.elapsed());
@@ -47,13 +50,6 @@ pub fn run(core: &'static Core) {
         }
         // Keys are not evicted yet: under every policy writes are refused beyond the limit.
         core.watch_memory(config.maxmemory);
-        let sum = |counter: fn(&ThreadStats) -> &Counter| core.stats.sum(counter);
-        let counters = [
-            sum(|stats| &stats.processed),
-            sum(|stats| &stats.net_in),
-            sum(|stats| &stats.net_out),
-        ];
-        core.stats.rates.sample(clock::steady(), counters);
         if round.is_multiple_of(10) {
             drop_idle_clients(core, &config);
         }
@@ -61,7 +57,24 @@ pub fn run(core: &'static Core) {
             core.persist.journal.flush();
         }
         core.set_attention(Attention::JOURNAL_FAILED, core.persist.journal.is_failing());
+        let took = began.elapsed();
+        worker.stats.reads.add(1);
+        worker.stats.turn(took, 0);
+        core.stats.cron_micros.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
     }
+}
+
+/// What INFO tells per second.
+fn sample_rates(core: &Core, now: Steady) {
+    let sum = |counter: fn(&ThreadStats) -> &Counter| core.stats.sum(counter);
+    let counters = [
+        sum(|stats| &stats.processed),
+        sum(|stats| &stats.net_in),
+        sum(|stats| &stats.net_out),
+        sum(|stats| &stats.reads),
+        sum(|stats| &stats.busy) / 1000,
+    ];
+    core.stats.rates.sample(now, counters);
 }
 
 /// Begins what is scheduled or due, one child at a time.

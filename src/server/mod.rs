@@ -1,5 +1,6 @@
 //! The process: startup, cron, signals, logging.
 
+pub mod crash;
 pub mod cron;
 pub mod logging;
 pub mod signals;

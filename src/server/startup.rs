@@ -8,12 +8,12 @@ use std::sync::mpsc::{Receiver, channel};
 use crate::command;
 use crate::config::{Config, REDIS_VERSION, REKEEP_VERSION, Supervised};
 use crate::engine::core::{Core, Garbage};
-use crate::engine::loading;
+use crate::engine::loading::{self, LoadError};
 use crate::net::listener::Listeners;
 use crate::net::threads::Threads;
 use crate::persist::child;
 use crate::server::world::Process;
-use crate::server::{cron, logging, signals};
+use crate::server::{crash, cron, logging, signals};
 
 /// Descriptors the process needs beside those of its clients.
 const DESCRIPTORS_RESERVED: u64 = 64;
@@ -51,6 +51,9 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
         go_to_background(&mut config)?;
     }
     logging::init(&config).map_err(|error| format!("Can't open the log file: {error}"))?;
+    if let Err(error) = crash::install(&config) {
+        tracing::warn!("A crash will leave no report: {error}");
+    }
     greet(&config, config_file.is_some());
     raise_descriptor_limit(&mut config);
     let mut table = command::table();
@@ -59,6 +62,7 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
     }
     let (garbage, receiver) = channel();
     let core = Core::new(config, config_file, table, garbage);
+    core.heed_settings(&core.config.load());
     spawn("lazyfree", move || free_garbage(core, &receiver))?;
     let config = core.config();
     // Before anybody can connect: nothing is answered from a keyspace that is not complete.
@@ -72,9 +76,13 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
     write_pidfile(&config);
     tracing::info!("Server initialized");
     signals::listen(core).map_err(|error| format!("Can't listen to signals: {error}"))?;
-    loading::load_at_start(core).map_err(|error| {
-        tracing::error!("{error}");
-        "Fatal error loading the DB, check server logs. Exiting.".to_owned()
+    loading::load_at_start(core).map_err(|error| match error {
+        // Redis's last word about its append-only file is what is wrong with it.
+        LoadError::Manifest(_) | LoadError::File(_) if config.appendonly => error.to_string(),
+        error => {
+            tracing::error!("{error}");
+            "Fatal error loading the DB, check server logs. Exiting.".to_owned()
+        }
     })?;
     let syncing = move || {
         let paused =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::{Config, LogFormat, LogLevel};
 use crate::engine::apply::World;
 use crate::net::listener::Listeners;
-use crate::server::logging;
+use crate::server::{crash, logging};
 
 /// Sockets and log of the process.
 pub struct Process {
@@ -20,6 +20,10 @@ impl World for Process {
 
     fn set_log_level(&self, level: LogLevel) {
         logging::set_level(level);
+    }
+
+    fn set_crash_log(&self, on: bool) {
+        crash::set_enabled(on);
     }
 
     fn set_log_format(&self, format: LogFormat) {

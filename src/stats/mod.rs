@@ -8,6 +8,7 @@ pub mod slowlog;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -20,6 +21,13 @@ impl Counter {
     #[inline]
     pub fn add(&self, more: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+
+    /// Makes it at least `value`; only the thread that owns the counter may call it.
+    pub fn raise(&self, value: u64) {
+        if value > self.get() {
+            self.0.store(value, Ordering::Relaxed);
+        }
     }
 
     /// The present value.
@@ -72,6 +80,26 @@ pub struct ThreadStats {
     pub writes: Counter,
     /// Error replies.
     pub errors: Counter,
+    /// Nanoseconds spent in batches and rounds.
+    pub busy: Counter,
+    /// The longest of them.
+    pub busy_max: Counter,
+    /// Most commands in one of them.
+    pub commands_max: Counter,
+    /// Connections closed because of `client-query-buffer-limit`.
+    pub query_limit: Counter,
+    /// Connections closed because of `client-output-buffer-limit`.
+    pub output_limit: Counter,
+}
+
+impl ThreadStats {
+    /// Counts a turn of work.
+    pub fn turn(&self, took: Duration, commands: usize) {
+        let nanos = took.as_nanos() as u64;
+        self.busy.add(nanos);
+        self.busy_max.raise(nanos);
+        self.commands_max.raise(commands as u64);
+    }
 }
 
 /// The counters of the process.
@@ -85,6 +113,8 @@ pub struct Stats {
     pub latency: latency::LatencyMonitor,
     /// Whether latencies are counted (`latency-tracking`).
     pub latency_tracking: AtomicBool,
+    /// Microseconds the cron has worked.
+    pub cron_micros: AtomicU64,
     /// What happens per second.
     pub rates: rates::Rates,
 }
@@ -107,6 +137,11 @@ impl Stats {
             reads: Counter::default(),
             writes: Counter::default(),
             errors: Counter::default(),
+            busy: Counter::default(),
+            busy_max: Counter::default(),
+            commands_max: Counter::default(),
+            query_limit: Counter::default(),
+            output_limit: Counter::default(),
         }));
         self.threads.lock().push(stats);
         stats
@@ -115,6 +150,11 @@ impl Stats {
     /// The sum of a counter over all threads.
     pub fn sum(&self, counter: impl Fn(&ThreadStats) -> &Counter) -> u64 {
         self.threads.lock().iter().map(|stats| counter(stats).get()).fold(0, u64::wrapping_add)
+    }
+
+    /// The highest value of a counter on any thread.
+    pub fn max(&self, counter: impl Fn(&ThreadStats) -> &Counter) -> u64 {
+        self.threads.lock().iter().map(|stats| counter(stats).get()).max().unwrap_or(0)
     }
 
     /// Runs `with` on the counters of every thread.
@@ -158,6 +198,11 @@ impl Stats {
                 &stats.reads,
                 &stats.writes,
                 &stats.errors,
+                &stats.busy,
+                &stats.busy_max,
+                &stats.commands_max,
+                &stats.query_limit,
+                &stats.output_limit,
             ];
             counters.iter().for_each(|counter| counter.reset());
         });

@@ -16,12 +16,19 @@ pub enum Rate {
     NetIn,
     /// Bytes sent to clients.
     NetOut,
+    /// Turns of work: batches of requests, and rounds of the cron.
+    Turns,
+    /// Microseconds they took.
+    TurnMicros,
 }
+
+/// Counters of [`Rate`] in its order.
+pub type Counters = [u64; 5];
 
 #[derive(Default)]
 struct Ring {
-    last: Option<(Steady, [u64; 3])>,
-    samples: [[u64; 3]; SAMPLES],
+    last: Option<(Steady, Counters)>,
+    samples: [Counters; SAMPLES],
     at: usize,
 }
 
@@ -30,8 +37,8 @@ struct Ring {
 pub struct Rates(Mutex<Ring>);
 
 impl Rates {
-    /// Takes a sample: the counters of [`Rate`] in its order.
-    pub fn sample(&self, now: Steady, counters: [u64; 3]) {
+    /// Takes a sample.
+    pub fn sample(&self, now: Steady, counters: Counters) {
         let mut ring = self.0.lock();
         if let Some((then, before)) = ring.last {
             let millis = now.duration_since(then).as_millis().max(1) as u64;

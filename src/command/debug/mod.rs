@@ -46,7 +46,7 @@ struct Sub {
     /// How many words follow the name, at least and at most.
     words: (usize, usize),
     run: fn(&mut AdminCtx) -> CmdResult,
-    /// What HELP says; nothing for those that only keep a test suite content.
+    /// What HELP says; nothing for those that are refused.
     help: Option<(&'static str, &'static str)>,
 }
 
@@ -59,9 +59,15 @@ const fn sub(
     Sub { name, words, run, help: Some(help) }
 }
 
-/// Accepted, and without effect here.
-const fn idle(name: &'static str, words: (usize, usize)) -> Sub {
-    Sub { name, words, run: |ax| Ok(ax.cx.reply.ok()), help: None }
+/// Known, and refused: what it would change is not there.
+const fn absent(name: &'static str, words: (usize, usize)) -> Sub {
+    Sub { name, words, run: refuse, help: None }
+}
+
+/// DEBUG subcommands about parts that this server is not made of.
+fn refuse(ax: &mut AdminCtx) -> CmdResult {
+    let name = String::from_utf8_lossy(ax.cx.args.word(1)).to_ascii_uppercase();
+    Err(CmdError::err(format_args!("DEBUG {name} has nothing to act on in this server")))
 }
 
 const SUBCOMMANDS: &[Sub] = &[
@@ -94,7 +100,7 @@ const SUBCOMMANDS: &[Sub] = &[
         ("POPULATE <count> [<prefix>] [<size>]", "Make that many keys."),
     ),
     sub("protocol", (1, 1), protocol, ("PROTOCOL <type>", "Answer a value of that type.")),
-    sub("segfault", (0, 0), crash, ("SEGFAULT", "End the process at once.")),
+    sub("segfault", (0, 0), segfault, ("SEGFAULT", "End the process by that signal.")),
     sub(
         "set-active-expire",
         (1, 1),
@@ -102,7 +108,16 @@ const SUBCOMMANDS: &[Sub] = &[
         ("SET-ACTIVE-EXPIRE (0|1)", "Look for expired keys in the background, or only when met."),
     ),
     sub("sleep", (1, 1), sleep, ("SLEEP <seconds>", "Hold everything up for so long.")),
-    idle("aof-flush-sleep", (1, 1)),
+    sub(
+        "aof-flush-sleep",
+        (1, 1),
+        |ax| {
+            let us = positive(ax)?;
+            ax.core.persist.journal.set_delay(us as u64);
+            Ok(ax.cx.reply.ok())
+        },
+        ("AOF-FLUSH-SLEEP <microseconds>", "Hold up each write to the append-only file."),
+    ),
     sub(
         "loadaof",
         (0, 0),
@@ -124,18 +139,28 @@ const SUBCOMMANDS: &[Sub] = &[
             "Save a snapshot, empty the data set and load it again. Options: MERGE, NOFLUSH, NOSAVE.",
         ),
     ),
-    idle("replybuffer", (2, 2)),
-    idle("set-disable-deny-scripts", (1, 1)),
-    idle("set-skip-checksum-validation", (1, 1)),
+    absent("replybuffer", (2, 2)),
+    sub(
+        "set-disable-deny-scripts",
+        (1, 1),
+        |ax| switch(ax, |debug| &debug.scripts_may_all),
+        ("SET-DISABLE-DENY-SCRIPTS (0|1)", "Let scripts call what they otherwise may not."),
+    ),
+    sub(
+        "set-skip-checksum-validation",
+        (1, 1),
+        |ax| switch(ax, |debug| &debug.checksums_skipped),
+        ("SET-SKIP-CHECKSUM-VALIDATION (0|1)", "Let RESTORE overlook wrong checksums."),
+    ),
     sub(
         "stringmatch-len",
         (2, 2),
         reload::stringmatch_len,
         ("STRINGMATCH-LEN <len> <pattern>", "Match a pattern against so many letters."),
     ),
-    idle("dict-resizing", (1, 1)),
-    idle("mallctl", (1, 2)),
-    idle("mallctl-str", (1, 2)),
+    absent("dict-resizing", (1, 1)),
+    absent("mallctl", (1, 2)),
+    absent("mallctl-str", (1, 2)),
 ];
 
 /// DEBUG subcommand \[arg ...\]
@@ -182,6 +207,11 @@ fn log(ax: &mut AdminCtx) -> CmdResult {
 fn crash(_: &mut AdminCtx) -> CmdResult {
     tracing::error!("The process was asked to crash");
     std::process::abort();
+}
+
+fn segfault(ax: &mut AdminCtx) -> CmdResult {
+    let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSEGV);
+    crash(ax)
 }
 
 fn is_on(ax: &mut AdminCtx) -> Result<bool, CmdError> {

@@ -83,7 +83,11 @@ pub(super) fn restore(cx: &mut Ctx) -> CmdResult {
     let Ok(ttl) = u64::try_from(ttl) else {
         return Err(CmdError::err("Invalid TTL value, must be >= 0"));
     };
-    let dumped = verify(payload, VerifyDump::Checksum)
+    let checked = match cx.db.env().checks_dumps {
+        true => VerifyDump::Checksum,
+        false => VerifyDump::Version,
+    };
+    let dumped = verify(payload, checked)
         .map_err(|_| CmdError::Const("ERR DUMP payload version or checksum are wrong"))?;
     let value = decode(dumped.code, Dialect::Redis, dumped.payload, &cx.db.env().limits)
         .map_err(|_| CmdError::Const("ERR Bad data format"))?;

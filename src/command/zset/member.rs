@@ -238,15 +238,18 @@ pub(super) fn zrandmember(cx: &mut Ctx) -> CmdResult {
     if scores == Scores::Shown && count.unsigned_abs() > i64::MAX as u64 / 2 {
         return Err(CmdError::OutOfRange);
     }
+    let env = cx.db.env();
     let Some(zset) = cx.db.read::<Zset>(key)?.filter(|_| count != 0) else {
         return Ok(cx.reply.empty_array());
     };
     let (len, times) = (zset.len(), usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX));
     if count < 0 {
+        let start = cx.reply.len();
         members_head(cx.reply, times, scores);
         for _ in 0..times {
             let (item, score) = zset.random().expect("an empty sorted set is never stored");
             member(cx.reply, item, score, scores);
+            draw::check_size(cx.reply, start, env)?;
         }
         return Ok(cx.reply.done());
     }

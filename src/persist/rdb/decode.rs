@@ -70,7 +70,7 @@ pub fn decode(
         typecode::SET_INTSET => decoder.intset(&input.string()?)?,
         typecode::SET_LISTPACK => decoder.set_pack(packs::from_listpack(&input.string()?)?)?,
         typecode::HASH => decoder.hash(&mut input)?,
-        typecode::HASH_ZIPMAP => decoder.hash_pack(packs::from_zipmap(&input.string()?)?)?,
+        typecode::HASH_ZIPMAP => decoder.zipmap(&input.string()?)?,
         typecode::HASH_ZIPLIST => decoder.hash_pack(packs::from_ziplist(&input.string()?)?)?,
         typecode::HASH_LISTPACK => decoder.hash_pack(packs::from_listpack(&input.string()?)?)?,
         typecode::ZSET | typecode::ZSET_2 => decoder.zset(&mut input, code)?,
@@ -198,6 +198,17 @@ impl Decoder<'_> {
             }
         }
         Ok(Value::Hash(hash))
+    }
+
+    /// A hash of a time that knew no limits on values.
+    fn zipmap(&self, bytes: &[u8]) -> Result<Value, DecodeError> {
+        let pack = packs::from_zipmap(bytes)?;
+        let longest = pack.iter().map(|item| item.to_vec().len()).max().unwrap_or(0);
+        let mut value = self.hash_pack(pack)?;
+        if let Value::Hash(hash) = &mut value {
+            hash.expect(0, longest, self.limits);
+        }
+        Ok(value)
     }
 
     fn hash_pack(&self, pack: Listpack) -> Result<Value, DecodeError> {

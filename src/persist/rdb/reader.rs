@@ -90,7 +90,9 @@ pub enum RdbError {
         what: String,
     },
     /// The contents do not have the sum that the file ends with.
-    #[error("Wrong RDB checksum expected: ({expected:x}) but got ({found:x}). Aborting now.")]
+    #[error(
+        "Wrong RDB checksum expected: ({expected:x}) but got ({found:x}). Aborting now. RDB CRC error"
+    )]
     Checksum {
         /// What the file ends with.
         expected: u64,

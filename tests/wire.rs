@@ -1,0 +1,87 @@
+//! What only a real connection shows: a server of its own, and sockets.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Bytes of a value whose reply does not fit into the buffers of a socket.
+const LARGE: usize = 12_000_000;
+
+struct Server {
+    process: Child,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(options: &[&str]) -> Server {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let dir = tempfile::tempdir().unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_rekeep"))
+            .args(["--port", &port.to_string(), "--save", "", "--dir"])
+            .arg(dir.path())
+            .args(options)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Server { process, port, _dir: dir }
+    }
+
+    fn connect(&self) -> TcpStream {
+        for _ in 0..200 {
+            if let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)) {
+                stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                return stream;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the server does not listen on port {}", self.port);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn expect(stream: &mut TcpStream, answer: &[u8]) {
+    let mut got = vec![0; answer.len()];
+    stream.read_exact(&mut got).unwrap();
+    assert_eq!(got.escape_ascii().to_string(), answer.escape_ascii().to_string());
+}
+
+#[test]
+fn requests_behind_a_reply_larger_than_the_sockets_are_answered() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    write!(client, "SETRANGE k {} x\r\n", LARGE - 1).unwrap();
+    expect(&mut client, format!(":{LARGE}\r\n").as_bytes());
+    client.write_all(b"GET k\r\nINCR n\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    client.write_all(b"INCR n\r\n").unwrap();
+    expect(&mut client, format!("${LARGE}\r\n").as_bytes());
+    std::io::copy(&mut (&mut client).take(LARGE as u64), &mut std::io::sink()).unwrap();
+    expect(&mut client, b"\r\n:1\r\n:2\r\n");
+}
+
+#[test]
+fn a_script_over_its_time_leaves_its_thread_to_others() {
+    let server = Server::start(&["--io-threads", "1", "--busy-reply-threshold", "20"]);
+    let mut client = server.connect();
+    let mut other = server.connect();
+    client.write_all(b"EVAL \"while true do pcall(error) end\" 0\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    other.write_all(b"GET k\r\nWATCH k\r\nSCRIPT KILL\r\n").unwrap();
+    let busy = b"-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN \
+                 NOSAVE.\r\n";
+    expect(&mut other, busy);
+    expect(&mut other, busy);
+    expect(&mut other, b"+OK\r\n");
+    expect(&mut client, b"-ERR Script killed by user with SCRIPT KILL. script: ");
+    other.write_all(b"GET k\r\n").unwrap();
+    expect(&mut other, b"$-1\r\n");
+}
