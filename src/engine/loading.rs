@@ -31,6 +31,7 @@ use crate::persist::rdb::decode::{DecodeError, decode};
 use crate::persist::rdb::format::Dialect;
 use crate::persist::rdb::reader::{self, Event, KeyRecord, RdbError, Reader, Verify};
 use crate::resp::args::OwnedArgs;
+use crate::resp::error::CmdError;
 use crate::resp::reply::{Protocol, Reply};
 use crate::stats::memory::Memory;
 use crate::value::Value;
@@ -588,10 +589,18 @@ fn replay_commands(
     let mut player = Player::new(core, config);
     let outcome = replay::replay(file, offset, &mut |entry: replay::Entry| {
         player.play(&entry.argv, entry.end);
-        ControlFlow::Continue(())
+        match player.unknown {
+            None => ControlFlow::Continue(()),
+            Some(_) => ControlFlow::Break(()),
+        }
     });
     player.leave();
     let shown = path.display();
+    if let Some((name, end)) = player.unknown {
+        return Err(LoadError::File(format!(
+            "Unknown command '{name}' reading the append only file {shown}: it ends at offset {end}"
+        )));
+    }
     match outcome {
         Err(error) => Err(LoadError::File(format!(
             "Unrecoverable error reading the append only file {shown}: {error}"
@@ -644,6 +653,8 @@ struct Player {
     progress: ProgressLog,
     from: u64,
     errors: u64,
+    /// A command that is not known here, and where it ends: without it the data are not whole.
+    unknown: Option<(String, u64)>,
     commands: u64,
     delay: i32,
 }
@@ -661,6 +672,7 @@ impl Player {
             progress: ProgressLog::new(),
             from: core.persist.loading.done.load(Ordering::Relaxed),
             errors: 0,
+            unknown: None,
             commands: 0,
             delay: config.key_load_delay,
         }
@@ -670,6 +682,11 @@ impl Player {
         let core = self.worker.core;
         let args = OwnedArgs::new(argv.iter().map(Vec::as_slice));
         let found = gate::find(core, &args.args());
+        if matches!(found, Err(CmdError::Text(_))) {
+            let name = String::from_utf8_lossy(args.args().word(0)).into_owned();
+            self.unknown = Some((name, end));
+            return;
+        }
         dispatch::execute(
             &self.worker,
             &self.env,
