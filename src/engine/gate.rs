@@ -170,12 +170,14 @@ fn writable(core: &Core, session: &Session, row: &Row, attention: u32) -> Result
     {
         return Err(CmdError::Const("OOM command not allowed when used memory > 'maxmemory'."));
     }
-    if (any(Flags::WRITE.with(Flags::MAY_REPLICATE)) || row.spec().name == "ping")
+    let write = any(Flags::WRITE);
+    // PING, so that who watches over the server hears of it.
+    if (write || row.spec().name == "ping")
         && let Some(refusal) = disk_refusal(core, attention)
     {
         return Err(refusal);
     }
-    if has(Attention::REPLICAS_WANTED) && any(Flags::WRITE) {
+    if has(Attention::REPLICAS_WANTED) && write {
         return Err(CmdError::Const("NOREPLICAS Not enough good replicas to write."));
     }
     Ok(())
