@@ -607,11 +607,6 @@ fn replay_commands(
     });
     player.leave();
     let shown = path.display();
-    if let Some((name, end)) = player.unknown {
-        return Err(LoadError::File(format!(
-            "Unknown command '{name}' reading the append only file {shown}: it ends at offset {end}"
-        )));
-    }
     match outcome {
         // Going on without it would lose it at the next rewrite.
         Ok(Outcome::Stopped { offset }) => Err(LoadError::File(format!(
@@ -669,8 +664,6 @@ struct Player {
     progress: ProgressLog,
     from: u64,
     errors: u64,
-    /// A command that is not known here, and where it ends: without it the data are not whole.
-    unknown: Option<(String, u64)>,
     commands: u64,
     delay: i32,
 }
@@ -688,7 +681,6 @@ impl Player {
             progress: ProgressLog::new(),
             from: core.persist.loading.done.load(Ordering::Relaxed),
             errors: 0,
-            unknown: None,
             commands: 0,
             delay: config.key_load_delay,
         }

@@ -33,11 +33,7 @@ impl Threads {
         for index in 0..count {
             let (sender, receiver) = unbounded_channel();
             senders.push(sender);
-            let mut builder = tokio::runtime::Builder::new_current_thread();
-            // A client on the same core may have more requests ready by then, which saves a sleep
-            // and a wake-up.
-            builder.enable_all().on_thread_park(std::thread::yield_now);
-            let runtime = builder.build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             std::thread::Builder::new().name(format!("io-{index}")).spawn(move || {
                 let local = tokio::task::LocalSet::new();
                 local.block_on(&runtime, take_in(core, receiver));
