@@ -287,6 +287,8 @@ def fail(server, text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for length in ("--short", "--long"):
+        parser.add_argument(length, action="store_true", help="as the other loops take it; this one has one length")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     args = parser.parse_args()
     if os.geteuid() != 0:
