@@ -173,6 +173,13 @@ impl<E> Table<E> {
     }
 }
 
+/// An occupied slot: the chain it belongs to, its bucket, its number.
+struct Location<E> {
+    first: NonNull<Bucket<E>>,
+    bucket: NonNull<Bucket<E>>,
+    slot: usize,
+}
+
 /// The buckets of one chain, first to last.
 struct Chain<E> {
     next: Option<NonNull<Bucket<E>>>,
@@ -266,35 +273,42 @@ impl<E: Keyed> Dict<E> {
         }
     }
 
+    /// Where the entry of `key` lies.
     #[inline]
-    fn find(&self, hash: u64, key: &[u8]) -> Option<NonNull<E>> {
+    fn locate(&self, hash: u64, key: &[u8]) -> Option<Location<E>> {
         let tag = tag_of(hash);
         for table in &self.tables {
             if table.count == 0 {
                 continue;
             }
-            let chain = Chain { next: Some(table.bucket(table.index(hash))) };
-            for at in chain {
+            let first = table.bucket(table.index(hash));
+            for bucket in (Chain { next: Some(first) }) {
                 // SAFETY: live while self is borrowed.
-                let bucket = unsafe { at.as_ref() };
-                let mut found = bucket.candidates(tag);
+                let seen = unsafe { bucket.as_ref() };
+                let mut found = seen.candidates(tag);
                 while found != 0 {
                     let slot = found.trailing_zeros() as usize / 8;
                     found &= found - 1;
-                    if bucket.present() & (1 << slot) == 0 {
+                    if seen.present() & (1 << slot) == 0 {
                         continue;
                     }
                     // SAFETY: invariant 1.
-                    if unsafe { bucket.slots[slot].assume_init_ref() }.key() == key {
-                        // SAFETY: in bounds of the bucket. Derived from the table's pointer, so
-                        // that `get_mut` may write through it.
-                        let slots = unsafe { &raw mut (*at.as_ptr()).slots };
-                        return NonNull::new(slots.cast::<E>().wrapping_add(slot));
+                    if unsafe { seen.slots[slot].assume_init_ref() }.key() == key {
+                        return Some(Location { first, bucket, slot });
                     }
                 }
             }
         }
         None
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, key: &[u8]) -> Option<NonNull<E>> {
+        let Location { bucket, slot, .. } = self.locate(hash, key)?;
+        // SAFETY: in bounds of the bucket. Derived from the table's pointer, so that `get_mut` may
+        // write through it.
+        let slots = unsafe { &raw mut (*bucket.as_ptr()).slots };
+        NonNull::new(slots.cast::<E>().wrapping_add(slot))
     }
 
     /// The entry of `key`, whose hash is `hash`.
@@ -346,34 +360,13 @@ impl<E: Keyed> Dict<E> {
         if self.is_resizing() {
             self.step();
         }
-        let tag = tag_of(hash);
-        for table in &self.tables {
-            if table.count == 0 {
-                continue;
-            }
-            let first = table.bucket(table.index(hash));
-            for mut at in (Chain { next: Some(first) }) {
-                // SAFETY: live, and self is borrowed exclusively.
-                let bucket = unsafe { at.as_mut() };
-                let mut found = bucket.candidates(tag);
-                while found != 0 {
-                    let slot = found.trailing_zeros() as usize / 8;
-                    found &= found - 1;
-                    if bucket.present() & (1 << slot) == 0 {
-                        continue;
-                    }
-                    // SAFETY: invariant 1.
-                    if unsafe { bucket.slots[slot].assume_init_ref() }.key() == key {
-                        let entry = bucket.take(slot);
-                        fill_hole(first, at, slot);
-                        self.len -= 1;
-                        self.shrink_if_sparse();
-                        return Some(entry);
-                    }
-                }
-            }
-        }
-        None
+        let Location { first, mut bucket, slot } = self.locate(hash, key)?;
+        // SAFETY: `locate` points into a live, occupied slot, and self is borrowed exclusively.
+        let entry = unsafe { bucket.as_mut() }.take(slot);
+        fill_hole(first, bucket, slot);
+        self.len -= 1;
+        self.shrink_if_sparse();
+        Some(entry)
     }
 
     /// Makes room for `more` further entries at once.
