@@ -245,7 +245,7 @@ fn unblock(ax: &mut AdminCtx) -> CmdResult {
     let id = u64::try_from(id).unwrap_or(0);
     let ended = match with_error {
         true => end_wait(ax.core, id, |_| UNBLOCKED.to_vec()),
-        false => end_wait(ax.core, id, blocking::timeout_reply),
+        false => end_wait(ax.core, id, |waiter| blocking::timeout_reply(ax.core, waiter)),
     };
     if let Some(waiter) = &ended {
         blocking::count_timeout(ax.worker, waiter);

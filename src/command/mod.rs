@@ -22,6 +22,7 @@ pub mod introspect;
 pub mod list;
 pub mod object;
 pub mod pubsub;
+pub mod replication;
 pub mod saving;
 pub mod scan_options;
 pub mod scripting;
@@ -48,6 +49,7 @@ pub const FAMILIES: &[&[Command]] = &[
     connection::COMMANDS,
     transaction::COMMANDS,
     server::COMMANDS,
+    replication::COMMANDS,
     saving::COMMANDS,
     config::COMMANDS,
     client::COMMANDS,

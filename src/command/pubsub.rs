@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::command::help::{help, miscounted};
 use crate::engine::command::Command;
 use crate::engine::context::AdminCtx;
+use crate::engine::record::encode_command;
 use crate::engine::session::Session;
 use crate::pubsub::{Listener, Topic};
 use crate::resp::reply::{CmdResult, Reply};
@@ -138,15 +139,27 @@ fn unsubscribe(ax: &mut AdminCtx, topic: Topic) -> CmdResult {
     Ok(ax.cx.reply.done())
 }
 
+/// Replicas publish to their own clients; files hold nothing of it.
+fn propagate(ax: &AdminCtx, words: &[&[u8]]) {
+    let backlog = &ax.core.persist.backlog;
+    if backlog.is_active() {
+        let mut encoded = Vec::new();
+        encode_command(&mut encoded, words.iter().copied());
+        backlog.append(1, [(ax.session.db, encoded.as_slice())].into_iter());
+    }
+}
+
 /// PUBLISH channel message
 fn publish(ax: &mut AdminCtx) -> CmdResult {
     let (channel, message) = (ax.cx.args.bytes()?, ax.cx.args.bytes()?);
+    propagate(ax, &[b"PUBLISH", channel, message]);
     Ok(ax.cx.reply.count(ax.core.pubsub.publish(channel, message)))
 }
 
 /// SPUBLISH shardchannel message
 fn spublish(ax: &mut AdminCtx) -> CmdResult {
     let (channel, message) = (ax.cx.args.bytes()?, ax.cx.args.bytes()?);
+    propagate(ax, &[b"SPUBLISH", channel, message]);
     Ok(ax.cx.reply.count(ax.core.pubsub.publish_shard(channel, message)))
 }
 

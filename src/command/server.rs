@@ -1,4 +1,4 @@
-//! The server as a whole: its clock, its databases emptied and exchanged, its role.
+//! The server as a whole: its clock, its databases emptied and exchanged.
 
 use crate::base::clock;
 use crate::base::num::parse_i64;
@@ -25,10 +25,6 @@ const fn flush(name: &'static str) -> Spec {
         .since("1.0.0")
 }
 
-const fn replication(name: &'static str) -> Spec {
-    Spec::new(name, Group::Server, Exactly(3)).admin().noscript().stale().no_async_loading()
-}
-
 const fn module(name: &'static str, arity: crate::spec::Arity, since: &'static str) -> Spec {
     let spec = Spec::new(name, Group::Server, arity).admin().noscript();
     spec.protected().no_async_loading().since(since)
@@ -46,10 +42,6 @@ pub const COMMANDS: &[Command] = &[
             .tip("request_policy:all_shards")
             .tip("response_policy:agg_sum")
             .since("1.0.0"),
-    ),
-    Command::admin(
-        failover,
-        Spec::new("failover", Group::Server, AtLeast(1)).admin().noscript().stale().since("6.2.0"),
     ),
     Command::admin(flushall, flush("flushall")),
     Command::admin(flushdb, flush("flushdb")),
@@ -82,19 +74,6 @@ pub const COMMANDS: &[Command] = &[
             .stale()
             .since("1.0.0"),
     ),
-    Command::admin(replicaof, replication("replicaof").since("5.0.0")),
-    Command::admin(
-        role,
-        Spec::new("role", Group::Server, Exactly(1))
-            .noscript()
-            .loading()
-            .stale()
-            .fast()
-            .category(Cat::Admin)
-            .category(Cat::Dangerous)
-            .since("2.8.12"),
-    ),
-    Command::admin(replicaof, replication("slaveof").since("1.0.0").deprecated("5.0.0")),
     Command::admin(
         swapdb,
         Spec::new("swapdb", Group::Server, Exactly(3))
@@ -186,34 +165,6 @@ fn swapdb(ax: &mut AdminCtx) -> CmdResult {
     }
     ax.cx.db.fx().dirty += 1;
     Ok(ax.cx.reply.ok())
-}
-
-/// ROLE
-fn role(ax: &mut AdminCtx) -> CmdResult {
-    ax.cx.reply.array(3);
-    let _ = ax.cx.reply.bulk(b"master");
-    let _ = ax.cx.reply.int(0);
-    Ok(ax.cx.reply.empty_array())
-}
-
-/// REPLICAOF host port | NO ONE
-fn replicaof(ax: &mut AdminCtx) -> CmdResult {
-    let (host, port) = (ax.cx.args.bytes()?, ax.cx.args.bytes()?);
-    if is_word(host, "no") && is_word(port, "one") {
-        return Ok(ax.cx.reply.ok());
-    }
-    match parse_i64(port) {
-        Some(0..=65535) => Err(CmdError::err("This server cannot be a replica yet")),
-        _ => Err(CmdError::err("Invalid master port")),
-    }
-}
-
-/// FAILOVER
-fn failover(ax: &mut AdminCtx) -> CmdResult {
-    if ax.cx.args.left() == 1 && ax.cx.args.take_keyword("abort") {
-        return Err(CmdError::err("No failover in progress."));
-    }
-    Err(CmdError::err("FAILOVER requires connected replicas."))
 }
 
 /// MONITOR
@@ -324,17 +275,9 @@ mod tests {
     }
 
     #[test]
-    fn roles_and_modules_are_those_of_a_server_alone() {
+    fn modules_are_there_none_and_get_none() {
         let mut house = House::new();
-        for (line, answer) in [
-            ("role", "*3|$6|master|:0|*0|"),
-            ("replicaof no one", "+OK|"),
-            ("slaveof localhost x", "-ERR Invalid master port|"),
-            ("module list", "*0|"),
-            ("failover", "-ERR FAILOVER requires connected replicas.|"),
-        ] {
-            assert_eq!(house.run(line), answer, "{line}");
-        }
+        assert_eq!(house.run("module list"), "*0|");
         assert!(house.run("module load x").starts_with("-ERR MODULE command not allowed. If the"));
     }
 }

@@ -12,7 +12,8 @@ const ULONG_MAX: i128 = u64::MAX as i128;
 
 const NO_CLUSTER: &str = "Rekeep is a single server or a primary with replicas, never a cluster";
 const NO_TLS: &str = "TLS is not there yet";
-const NO_REPLICATION: &str = "replication is not there yet";
+const NO_REPLICATION: &str = "this server is never a replica";
+const VIA_FILE: &str = "a full sync goes through a file, at once, and one file serves all who wait";
 const NO_USERS: &str = "users beside the default one are not there yet";
 const NO_EVICTION: &str = "nothing is evicted yet: a full server refuses writes";
 const FREED_APART: &str = "large values that are removed are always freed by another thread";
@@ -266,21 +267,21 @@ settings! {
         replica_announce_port: u16 = 0,
             "replica-announce-port slave-announce-port", Kind::Int(0, 65535), Traits::RUN, idle NO_REPLICATION;
         /// Send a full sync over the socket, without a file.
-        repl_diskless_sync: bool = true, "repl-diskless-sync", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
+        repl_diskless_sync: bool = true, "repl-diskless-sync", Kind::Plain, Traits::RUN, idle VIA_FILE;
         /// Seconds a full sync waits for more replicas.
         repl_diskless_sync_delay: i32 = 5,
-            "repl-diskless-sync-delay", Kind::Int(0, INT_MAX), Traits::RUN, idle NO_REPLICATION;
+            "repl-diskless-sync-delay", Kind::Int(0, INT_MAX), Traits::RUN, idle VIA_FILE;
         /// Replicas that are enough to begin at once; 0 waits the whole delay.
         repl_diskless_sync_max_replicas: i32 = 0,
-            "repl-diskless-sync-max-replicas", Kind::Int(0, INT_MAX), Traits::RUN, idle NO_REPLICATION;
+            "repl-diskless-sync-max-replicas", Kind::Int(0, INT_MAX), Traits::RUN, idle VIA_FILE;
         /// Where a replica puts a full sync: disabled (a file), on-empty-db, or swapdb.
         repl_diskless_load: DisklessLoad = DisklessLoad::Disabled,
             "repl-diskless-load", Kind::Plain, Traits::RUN.and(Traits::NOT_LOADING), idle NO_REPLICATION;
         /// Seconds between pings to replicas.
         repl_ping_replica_period: i32 = 10,
-            "repl-ping-replica-period repl-ping-slave-period", Kind::Int(1, INT_MAX), Traits::RUN, idle NO_REPLICATION;
+            "repl-ping-replica-period repl-ping-slave-period", Kind::Int(1, INT_MAX), Traits::RUN;
         /// Seconds of silence after which a link is given up.
-        repl_timeout: i32 = 60, "repl-timeout", Kind::Int(1, INT_MAX), Traits::RUN, idle NO_REPLICATION;
+        repl_timeout: i32 = 60, "repl-timeout", Kind::Int(1, INT_MAX), Traits::RUN;
         /// Whether small packets to replicas are held back to save bandwidth.
         repl_disable_tcp_nodelay: bool = false,
             "repl-disable-tcp-nodelay", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
@@ -288,13 +289,13 @@ settings! {
         repl_backlog_size: u64 = 1 << 20,
             "repl-backlog-size", Kind::Memory(1, LONG_MAX), Traits::RUN;
         /// Seconds the history is kept without any replica; 0 means for ever.
-        repl_backlog_ttl: i64 = 3600, "repl-backlog-ttl", Kind::Int(0, LONG_MAX), Traits::RUN, idle NO_REPLICATION;
+        repl_backlog_ttl: i64 = 3600, "repl-backlog-ttl", Kind::Int(0, LONG_MAX), Traits::RUN;
         /// Replicas without which writes are refused; 0 asks for none.
         min_replicas_to_write: i32 = 0,
-            "min-replicas-to-write min-slaves-to-write", Kind::Int(0, INT_MAX), Traits::RUN, idle NO_REPLICATION;
+            "min-replicas-to-write min-slaves-to-write", Kind::Int(0, INT_MAX), Traits::RUN;
         /// Seconds of lag up to which a replica counts.
         min_replicas_max_lag: i32 = 10,
-            "min-replicas-max-lag min-slaves-max-lag", Kind::Int(0, INT_MAX), Traits::RUN, idle NO_REPLICATION;
+            "min-replicas-max-lag min-slaves-max-lag", Kind::Int(0, INT_MAX), Traits::RUN;
         /// What happens when a replicated command fails: ignore, panic, or panic-on-replicas.
         propagation_error_behavior: PropagationError = PropagationError::Ignore,
             "propagation-error-behavior", Kind::Plain, Traits::RUN, idle NO_REPLICATION;

@@ -280,6 +280,18 @@ pub struct OutputLimit {
     pub soft_seconds: u64,
 }
 
+impl OutputLimit {
+    /// The same, but nobody is cut off for fewer bytes than these.
+    pub fn at_least(self, bytes: u64) -> OutputLimit {
+        let raised = |limit: u64| if limit == 0 { 0 } else { limit.max(bytes) };
+        OutputLimit {
+            hard_bytes: raised(self.hard_bytes),
+            soft_bytes: raised(self.soft_bytes),
+            soft_seconds: self.soft_seconds,
+        }
+    }
+}
+
 /// The output limits of each class of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputLimits {

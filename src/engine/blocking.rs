@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 use crate::base::hash::hash_bytes;
 use crate::engine::client::Client;
 use crate::engine::command::Row;
-use crate::engine::context::Block;
+use crate::engine::context::{Block, TimeoutReply};
 use crate::engine::core::{Attention, Core, Scratch, Worker};
 use crate::engine::dispatch::{self, Unit};
+use crate::engine::replicas;
 use crate::engine::session::Session;
 use crate::keyspace::effects::{DbKey, Env};
 use crate::keyspace::lock::{Hold, ShardSet, shard_of};
@@ -199,7 +200,7 @@ pub fn try_serve(
     scratch: &mut Scratch,
 ) -> Option<Vec<u8>> {
     let mut reply = Reply::new(waiter.protocol);
-    scratch.record.begin(worker.core.persist.journal.is_active());
+    scratch.record.begin(worker.core.persist.wants_records());
     let Scratch { fx, record } = scratch;
     let mut unit = Unit { worker, hold, env, fx, record, may_block: true, hash: None };
     let args = waiter.args.args();
@@ -266,13 +267,35 @@ pub fn count_timeout(worker: &Worker, waiter: &Waiter) {
 }
 
 /// Tells a client that its time is up.
-pub fn time_out(waiter: &Waiter) {
-    waiter.client.unblock(&timeout_reply(waiter), LogOffset::default());
+pub fn time_out(core: &Core, waiter: &Waiter) {
+    waiter.client.unblock(&timeout_reply(core, waiter), LogOffset::default());
 }
 
 /// What a client gets whose time is up.
-pub fn timeout_reply(waiter: &Waiter) -> Vec<u8> {
+pub fn timeout_reply(core: &Core, waiter: &Waiter) -> Vec<u8> {
     let mut reply = Reply::new(waiter.protocol);
-    let _ = waiter.block.timeout.give(&mut reply);
+    let _ = match waiter.block.timeout {
+        TimeoutReply::Null => reply.null(),
+        TimeoutReply::NullArray => reply.null_array(),
+        TimeoutReply::Acks(wait) => replicas::answer(core, wait, &mut reply),
+    };
     std::mem::take(reply.buffer())
+}
+
+/// Answers the clients in WAIT and WAITAOF who have waited long enough.
+pub fn serve_acks(core: &Core) {
+    let done: Vec<Ticket> = {
+        let waiters = core.blocked.waiters.lock();
+        let is_done = |waiter: &Waiter| match waiter.block.timeout {
+            TimeoutReply::Acks(wait) => replicas::is_confirmed(core, wait),
+            TimeoutReply::Null | TimeoutReply::NullArray => false,
+        };
+        let done = waiters.iter().filter(|(_, waiter)| is_done(waiter));
+        done.map(|(ticket, _)| *ticket).collect()
+    };
+    for ticket in done {
+        if let Some(waiter) = cancel(core, ticket) {
+            time_out(core, &waiter);
+        }
+    }
 }

@@ -5,6 +5,7 @@ use crate::engine::core::{Core, Worker};
 use crate::engine::record::Record;
 use crate::engine::session::Session;
 use crate::keyspace::view::DbView;
+use crate::persist::journal::LogOffset;
 use crate::resp::args::Args;
 use crate::resp::reply::{Replied, Reply};
 use crate::spec::Spec;
@@ -50,19 +51,19 @@ pub enum TimeoutReply {
     Null,
     /// A null array.
     NullArray,
-    /// A zero (WAIT).
-    Zero,
+    /// How far it got (WAIT, WAITAOF).
+    Acks(AckWait),
 }
 
-impl TimeoutReply {
-    /// Gives it.
-    pub fn give(self, reply: &mut Reply) -> Replied {
-        match self {
-            TimeoutReply::Null => reply.null(),
-            TimeoutReply::NullArray => reply.null_array(),
-            TimeoutReply::Zero => reply.int(0),
-        }
-    }
+/// What WAIT and WAITAOF wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AckWait {
+    /// The end of the replication stream when the wait began.
+    pub offset: u64,
+    /// How many replicas have to confirm it.
+    pub replicas: u64,
+    /// WAITAOF: whether the own disk has to hold the journal up to here.
+    pub disk: Option<(bool, LogOffset)>,
 }
 
 impl Ctx<'_> {
@@ -78,7 +79,12 @@ impl Ctx<'_> {
             *self.block = Some(block);
             return self.reply.done();
         }
-        block.timeout.give(self.reply)
+        match block.timeout {
+            TimeoutReply::Null => self.reply.null(),
+            TimeoutReply::NullArray => self.reply.null_array(),
+            // Whoever waits for replicas has answered before, where nobody can wait.
+            TimeoutReply::Acks(_) => self.reply.int(0),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::engine::blocking::Blocked;
 use crate::engine::client::{Client, Clients};
 use crate::engine::command::CommandTable;
 use crate::engine::pause::Pause;
+use crate::engine::replicas::{self, Replicas};
 use crate::keyspace::effects::{Access, Effects, Env};
 use crate::keyspace::entry::Entry;
 use crate::keyspace::event::Classes;
@@ -83,6 +84,8 @@ pub struct Core {
     pub pubsub: PubSub,
     /// Who waits for what.
     pub blocked: Blocked,
+    /// Who follows.
+    pub replicas: Replicas,
     /// Scripts by name.
     pub scripts: Scripts,
     /// Clients that run MONITOR.
@@ -176,6 +179,7 @@ impl Core {
             clients: Clients::default(),
             pubsub: PubSub::default(),
             blocked: Blocked::default(),
+            replicas: Replicas::default(),
             scripts: Scripts::default(),
             monitors: Mutex::default(),
             pause: Pause::default(),
@@ -224,9 +228,8 @@ impl Core {
     /// Sets the attention that the settings by themselves ask for.
     pub fn heed_settings(&self, config: &Config) {
         self.watch_memory(config.maxmemory);
-        // There are no replicas yet.
-        let wanted = config.min_replicas_to_write > 0 && config.min_replicas_max_lag > 0;
-        self.set_attention(Attention::REPLICAS_WANTED, wanted);
+        self.persist.backlog.set_keep(config.repl_backlog_size);
+        replicas::update_attention(self, config);
     }
 
     /// Looks how much memory is in use, and sets the attention that `maxmemory` needs.

@@ -175,7 +175,7 @@ fn run_alone(
         return;
     };
     let mut scratch = worker.scratch.take();
-    scratch.record.begin(core.persist.journal.is_active());
+    scratch.record.begin(core.persist.wants_records());
     let Scratch { fx, record } = &mut scratch;
     let mut unit = Unit { worker, hold: &mut hold, env, fx, record, may_block: true, hash };
     let db = session.db;

@@ -50,7 +50,7 @@ fn sweep_shard(worker: &Worker, shard: usize, db: u32) -> bool {
         return false;
     }
     let mut scratch = Scratch::default();
-    scratch.record.begin(core.persist.journal.is_active());
+    scratch.record.begin(core.persist.wants_records());
     let mut view = DbView::new(&mut hold, &env, &mut scratch.fx, db);
     for key in &found.keys {
         view.expire_if_due(key);

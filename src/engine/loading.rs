@@ -761,6 +761,8 @@ pub fn reload_aof(core: &'static Core) -> Result<(), String> {
         let mut hold = core.keyspace.lock_all();
         core.persist.journal.flush();
         core.persist.journal.set_active(false);
+        // Replicas begin anew: what is replayed is not for them.
+        core.persist.backlog.stop();
         empty(core, &mut hold);
         begin(core);
     }

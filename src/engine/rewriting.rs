@@ -69,7 +69,7 @@ pub fn bgrewrite(
         Some(Work::Rewrite) => {
             Err(CmdError::err("Background append only file rewriting already in progress"))
         }
-        Some(Work::Save) => {
+        Some(Work::Save | Work::Sync) => {
             let mut book = core.persist.book.lock();
             book.rewrite_scheduled = true;
             book.rewrite_limit.succeeded();

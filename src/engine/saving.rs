@@ -125,11 +125,11 @@ pub fn after_flush(core: &Core, hold: &Hold, in_transaction: bool) {
 pub fn bgsave(core: &'static Core, hold: &Hold, schedule: bool) -> Result<Begun, CmdError> {
     match core.persist.child_work() {
         Some(Work::Save) => Err(CmdError::err("Background save already in progress")),
-        Some(Work::Rewrite) if schedule => {
+        Some(Work::Rewrite | Work::Sync) if schedule => {
             core.persist.book.lock().save_scheduled = true;
             Ok(Begun::Scheduled)
         }
-        Some(Work::Rewrite) => Err(CmdError::err(
+        Some(Work::Rewrite | Work::Sync) => Err(CmdError::err(
             "Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE \
              in order to schedule a BGSAVE whenever possible.",
         )),

@@ -8,6 +8,7 @@ use crate::base::clock::UnixMs;
 use crate::engine::client::Client;
 use crate::engine::command::Row;
 use crate::engine::core::Core;
+use crate::engine::replicas::Replica;
 use crate::keyspace::effects::DbKey;
 use crate::keyspace::shard::{Ticket, Touched};
 use crate::persist::journal::LogOffset;
@@ -65,6 +66,8 @@ pub struct Session {
     pub waiting: Option<Ticket>,
     /// The journal's end behind the last thing this session wrote: replies wait for it.
     pub wrote: LogOffset,
+    /// Set once the client speaks as a replica does.
+    pub replica: Option<Arc<Replica>>,
     /// Whether this is the replay of a file: no gate, no clock but the file's.
     pub replaying: bool,
 }
@@ -86,6 +89,7 @@ impl Session {
             closing: false,
             waiting: None,
             wrote: LogOffset::default(),
+            replica: None,
             replaying: false,
         }
     }

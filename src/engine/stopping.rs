@@ -50,6 +50,9 @@ fn save_everything(
         tracing::warn!("There is a child saving an .rdb. Killing it!");
         core.persist.await_no_child();
     }
+    if core.persist.kill_child(&Work::Sync) {
+        core.persist.await_no_child();
+    }
     let state = core.persist.aof.lock().state;
     if core.persist.child_work() == Some(Work::Rewrite) || state == AofState::Starting {
         if state == AofState::Starting && !how.force {

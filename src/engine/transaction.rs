@@ -158,7 +158,7 @@ pub fn exec(
         return;
     }
     let mut scratch = worker.scratch.take();
-    scratch.record.begin(core.persist.journal.is_active());
+    scratch.record.begin(core.persist.wants_records());
     reply.array(multi.queue.len());
     let began = worker.clock.get();
     for (row, args) in &multi.queue {

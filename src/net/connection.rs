@@ -20,7 +20,7 @@ use crate::engine::command::Row;
 use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::fiber::{self, Fiber, Step};
 use crate::engine::session::Session;
-use crate::engine::{blocking, dispatch, gate, monitor, pause, transaction};
+use crate::engine::{blocking, dispatch, gate, monitor, pause, replicas, transaction};
 use crate::keyspace::effects::Env;
 use crate::keyspace::shard::Ticket;
 use crate::net::io::{Socket, poll_read, poll_write};
@@ -146,7 +146,7 @@ impl<S: Socket> Connection<S> {
                 Wake::Timeout => {
                     if let Some(waiter) = self.give_up().await {
                         blocking::count_timeout(&self.worker, &waiter);
-                        blocking::time_out(&waiter);
+                        blocking::time_out(self.core(), &waiter);
                     }
                     // Whoever served it in the last moment has left the reply in the mailbox.
                     self.take_mail().await;
@@ -357,8 +357,12 @@ impl<S: Socket> Connection<S> {
         figures.query_bytes.store(self.input.len() as u64, Ordering::Relaxed);
         let room = self.input.capacity() - self.input.len();
         figures.query_room.store(room as u64, Ordering::Relaxed);
-        let unsent = self.reply.len() - self.sent;
-        figures.output_bytes.store(unsent as u64, Ordering::Relaxed);
+        let lag = self.session.replica.as_ref().map(|_| {
+            let id = self.session.client.id;
+            self.worker.core.persist.backlog.lag(id)
+        });
+        let unsent = (self.reply.len() - self.sent) as u64 + lag.unwrap_or(0);
+        figures.output_bytes.store(unsent, Ordering::Relaxed);
     }
 
     /// Waits until the journal is as durable as the replies need.
@@ -423,7 +427,12 @@ impl<S: Socket> Connection<S> {
                 *out = Vec::new();
             }
         }
-        Poll::Ready(Ok(()))
+        match &self.session.replica {
+            Some(replica) if replica.feed(self.worker.core, self.reply.buffer()) => {
+                self.poll_output(context)
+            }
+            _ => Poll::Ready(Ok(())),
+        }
     }
 
     /// Sends replies while waiting for bytes, mail or the end of a blocking command's time.
@@ -507,15 +516,18 @@ impl<S: Socket> Connection<S> {
             self.worker.stats.query_limit.add(1);
             return true;
         }
-        let unsent = (self.reply.len() - self.sent) as u64;
+        let id = self.session.client.id;
+        let lag = self.session.replica.as_ref().map(|_| self.core().persist.backlog.lag(id));
+        let unsent = (self.reply.len() - self.sent) as u64 + lag.unwrap_or(0);
         if unsent == 0 {
             self.soft_since = None;
             return false;
         }
         let limits = &config.client_output_buffer_limit;
-        let limit = match self.session.is_subscribed() {
-            true => limits.pubsub,
-            false => limits.normal,
+        let limit = match lag {
+            Some(_) => limits.replica.at_least(config.repl_backlog_size),
+            None if self.session.is_subscribed() => limits.pubsub,
+            None => limits.normal,
         };
         let hard = limit.hard_bytes != 0 && unsent > limit.hard_bytes;
         let soft = limit.soft_bytes != 0 && unsent > limit.soft_bytes;
@@ -559,6 +571,9 @@ impl<S: Socket> Connection<S> {
         let core = self.core();
         self.postpone(false);
         monitor::leave(core, &self.session.client);
+        if let Some(replica) = self.session.replica.take() {
+            replicas::leave(core, &replica);
+        }
         self.session.unsubscribe_all(core);
         core.clients.remove(self.session.client.id);
         self.give_up().await;

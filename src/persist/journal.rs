@@ -20,6 +20,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::base::clock::{self, UnixMs};
 use crate::base::fs::{DiskFile, FsError};
+use crate::persist::framing::Framing;
 
 /// A position in the journal: bytes appended since the process began. Not a file offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +42,7 @@ pub enum SyncPolicy {
 #[derive(Default)]
 struct Pending {
     bytes: Vec<u8>,
-    db: Option<u32>,
+    framing: Framing,
     /// Second of the last `#TS:` annotation.
     stamped: u64,
 }
@@ -188,24 +189,8 @@ impl Journal {
             let stamp = format!("#TS:{}\r\n", now.secs());
             pending.bytes.extend_from_slice(stamp.as_bytes());
         }
-        let mut first = true;
-        for (db, bytes) in commands {
-            if pending.db != Some(db) {
-                pending.db = Some(db);
-                let mut digits = itoa::Buffer::new();
-                let db = digits.format(db);
-                let select = format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{db}\r\n", db.len());
-                pending.bytes.extend_from_slice(select.as_bytes());
-            }
-            if first && len > 1 {
-                pending.bytes.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
-            }
-            first = false;
-            pending.bytes.extend_from_slice(bytes);
-        }
-        if len > 1 {
-            pending.bytes.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
-        }
+        let Pending { bytes, framing, .. } = &mut *pending;
+        framing.unit(bytes, len, commands);
         let added = (pending.bytes.len() - before) as u64;
         LogOffset(self.appended.fetch_add(added, Ordering::AcqRel) + added)
     }
@@ -522,7 +507,8 @@ impl Journal {
         self.size.store(size, Ordering::Relaxed);
         // Whoever reads the new file alone must learn the database, and the time.
         let mut pending = self.pending.lock();
-        (pending.db, pending.stamped) = (None, 0);
+        pending.framing.restart();
+        pending.stamped = 0;
         drop(pending);
         self.appended()
     }

@@ -1,7 +1,9 @@
 //! What outlives the process: the journal, snapshots, the append-only file.
 
 pub mod aof;
+pub mod backlog;
 pub mod child;
+pub mod framing;
 pub mod journal;
 pub mod rdb;
 pub mod savepoint;

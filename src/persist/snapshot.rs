@@ -12,7 +12,9 @@ use crate::keyspace::entry::{Entry, Held, Text};
 use crate::keyspace::lock::Hold;
 use crate::keyspace::view::{entries, lfu_counter};
 use crate::persist::aof::rewrite::CommandWriter;
-use crate::persist::rdb::writer::{About, Compression, KeyFacts, Settings, WriteError, Writer};
+use crate::persist::rdb::writer::{
+    About, Compression, KeyFacts, ReplicationState, Settings, WriteError, Writer,
+};
 use crate::persist::sink::Sink;
 use crate::value::Value;
 
@@ -27,6 +29,8 @@ pub struct Plan {
     pub rdb: Settings,
     /// Whether it will be the base of an append-only file.
     pub aof_base: bool,
+    /// Where in the replication stream it stands, if it is for replicas.
+    pub replication: Option<StreamPlace>,
     /// The moment.
     pub now: UnixMs,
     /// Memory in use, for the header.
@@ -41,6 +45,22 @@ pub struct Plan {
     pub functions: Vec<Arc<[u8]>>,
     /// Number of databases.
     pub databases: u32,
+}
+
+/// A place in the replication stream.
+#[derive(Clone, Debug)]
+pub struct StreamPlace {
+    /// The stream's name.
+    pub id: String,
+    /// Bytes before the place.
+    pub offset: u64,
+}
+
+impl StreamPlace {
+    fn state(&self) -> ReplicationState<'_> {
+        let offset = i64::try_from(self.offset).unwrap_or(i64::MAX);
+        ReplicationState { stream_db: 0, id: &self.id, offset }
+    }
 }
 
 /// What eviction needs to know of a key.
@@ -78,6 +98,7 @@ impl Plan {
                 checksum: config.rdbchecksum,
             },
             aof_base: false,
+            replication: None,
             now: UnixMs::now(),
             used_memory,
             usage,
@@ -163,7 +184,7 @@ pub fn write_rdb<S: Sink>(
         redis_version: REDIS_VERSION,
         created_secs: plan.now.secs(),
         used_memory: plan.used_memory,
-        replication: None,
+        replication: plan.replication.as_ref().map(StreamPlace::state),
         aof_base: plan.aof_base,
     })?;
     for source in &plan.functions {

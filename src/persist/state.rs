@@ -11,6 +11,7 @@ use crate::base::clock::{self, Steady, UnixMs};
 use crate::base::fs::Disk;
 use crate::config::{AppendFsync, Config};
 use crate::persist::aof::manifest::Manifest;
+use crate::persist::backlog::Backlog;
 use crate::persist::journal::{Journal, LogOffset, SyncPolicy};
 use crate::persist::savepoint::{LastSave, RewriteLimit};
 
@@ -18,6 +19,8 @@ use crate::persist::savepoint::{LastSave, RewriteLimit};
 pub struct Persistence {
     /// The stream of records.
     pub journal: Journal,
+    /// The same stream as replicas read it.
+    pub backlog: Backlog,
     /// The disk.
     pub disk: Disk,
     /// Past saves and rewrites.
@@ -114,6 +117,8 @@ pub enum Work {
     Save,
     /// It writes a base for the append-only file.
     Rewrite,
+    /// It writes what replicas begin with.
+    Sync,
 }
 
 /// A forked child.
@@ -173,6 +178,7 @@ impl Persistence {
         journal.set_stamps(config.aof_timestamp_enabled);
         Persistence {
             journal,
+            backlog: Backlog::default(),
             disk: Disk::real(),
             book: Mutex::new(Book {
                 saved_at: UnixMs::now(),
@@ -199,6 +205,28 @@ impl Persistence {
             loading: Loading::default(),
             functions: Mutex::default(),
             child_running: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether anybody wants records.
+    #[inline]
+    pub fn wants_records(&self) -> bool {
+        self.journal.is_active() || self.backlog.is_active()
+    }
+
+    /// Gives a unit of execution to everybody who reads the stream; see [`Journal::append`].
+    pub fn append<'c, C: Iterator<Item = (u32, &'c [u8])>>(
+        &self,
+        len: usize,
+        commands: impl Fn() -> C,
+        now: UnixMs,
+    ) -> LogOffset {
+        if self.backlog.is_active() {
+            self.backlog.append(len, commands());
+        }
+        match self.journal.is_active() {
+            true => self.journal.append(len, commands(), now),
+            false => LogOffset::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::base::clock::{self, Steady, UnixMs};
 use crate::config::Config;
 use crate::engine::client::ClientFlags;
 use crate::engine::core::{Attention, Core, Worker};
-use crate::engine::{expiring, pause, rewriting, saving};
+use crate::engine::{blocking, expiring, pause, replicas, rewriting, saving, syncing};
 use crate::keyspace::lock::SHARDS;
 use crate::persist::savepoint::{
     Attempt, RewriteState, SaveRule, SaveState, rewrite_due, save_due,
@@ -44,6 +44,8 @@ pub fn run(core: &'static Core) {
                 core.stats.latency.note("expire-cycle", before.elapsed());
             }
             background_jobs(core, &config);
+            replicas::tick(core, &config);
+            blocking::serve_acks(core);
             if config.activerehashing {
                 finish_resizing(core, round);
             }
@@ -86,6 +88,9 @@ fn background_jobs(core: &'static Core, config: &Config) {
     let book = core.persist.book.lock().clone();
     if core.persist.journal.is_tainted() {
         core.persist.book.lock().rewrite_scheduled = true;
+    }
+    if syncing::start_waiting(core) {
+        return;
     }
     if book.rewrite_scheduled && allowed(core, now) {
         rewrite(core);

@@ -5,14 +5,12 @@ mod expire;
 mod relocate;
 mod sort;
 
-use crate::base::clock::UnixMs;
 use crate::base::glob;
 use crate::command::scan_options::{self, Page, ScanOptions, Walk};
 use crate::ds::dict::Keyed;
 use crate::engine::command::Command;
-use crate::engine::context::{Block, Ctx, TimeoutReply};
+use crate::engine::context::Ctx;
 use crate::keyspace::event::Event;
-use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
 use crate::spec::Arity::{AtLeast, Exactly};
 use crate::spec::Spec;
@@ -249,16 +247,6 @@ pub const COMMANDS: &[Command] = &[
             .since("4.0.0"),
     ),
     Command::data(
-        wait,
-        Spec::new("wait", Group::Generic, Exactly(3))
-            .blocking()
-            .no_group_category()
-            .category(Cat::Connection)
-            .tip("request_policy:all_shards")
-            .tip("response_policy:agg_min")
-            .since("3.0.0"),
-    ),
-    Command::data(
         dbsize,
         Spec::new("dbsize", Group::Server, Exactly(1))
             .all_shards()
@@ -360,22 +348,6 @@ fn randomkey(cx: &mut Ctx) -> CmdResult {
     Ok(cx.reply.bulk_or_null(key.as_deref()))
 }
 
-/// WAIT numreplicas timeout. There are no replicas.
-fn wait(cx: &mut Ctx) -> CmdResult {
-    let wanted = cx.args.i64()?;
-    let timeout = cx
-        .args
-        .i64()
-        .map_err(|_| CmdError::Const("ERR timeout is not an integer or out of range"))?;
-    let Ok(timeout_ms) = u64::try_from(timeout) else { return Err(CmdError::TimeoutNegative) };
-    if wanted <= 0 {
-        return Ok(cx.reply.int(0));
-    }
-    let until = (timeout_ms > 0).then(|| UnixMs(cx.now.0.saturating_add(timeout_ms)));
-    let timeout = TimeoutReply::Zero;
-    Ok(cx.block(Block { keys: Vec::new(), until, timeout, on_deletion: false }))
-}
-
 #[cfg(test)]
 mod tests {
     use crate::command::house::House;
@@ -396,8 +368,6 @@ mod tests {
             ("del a none b", ":2|"),
             ("unlink c c", ":1|"),
             ("randomkey", "$-1|"),
-            ("wait 0 0", ":0|"),
-            ("wait 0 -1", "-ERR timeout is negative|"),
         ] {
             assert_eq!(house.run(line), answer, "{line}");
         }

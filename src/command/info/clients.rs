@@ -22,7 +22,7 @@ pub(super) fn clients(ax: &mut AdminCtx, out: &mut Fields) {
         figures.query_bytes.load(Ordering::Relaxed) + figures.query_room.load(Ordering::Relaxed)
     });
     let output = max(|client| client.figures.output_bytes.load(Ordering::Relaxed));
-    out.put("connected_clients", all.len());
+    out.put("connected_clients", all.len().saturating_sub(core.replicas.count()));
     out.put("cluster_connections", 0);
     out.put("maxclients", core.config.load().maxclients);
     out.put("client_recent_max_input_buffer", input.unwrap_or(0));

@@ -3,7 +3,9 @@
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
-use crate::base::clock;
+use std::sync::atomic::Ordering;
+
+use crate::base::clock::{self, UnixMs};
 use crate::command::info::Fields;
 use crate::config::REDIS_VERSION;
 use crate::engine::context::AdminCtx;
@@ -58,17 +60,33 @@ pub(super) fn server(ax: &mut AdminCtx, out: &mut Fields) {
 
 pub(super) fn replication(ax: &mut AdminCtx, out: &mut Fields) {
     let core = ax.core;
+    let config = core.config();
     out.put("role", "master");
-    out.put("connected_slaves", 0);
+    let all = core.replicas.all();
+    out.put("connected_slaves", all.len());
+    if config.min_replicas_to_write > 0 {
+        let lag_max = u64::from(config.min_replicas_max_lag.unsigned_abs());
+        out.put("min_slaves_good_slaves", core.replicas.good(lag_max));
+    }
+    for (index, replica) in all.iter().enumerate() {
+        let ((ip, port), state) = (replica.address(), replica.state());
+        let acked = replica.acked.load(Ordering::Relaxed);
+        let lag = replica.lag_secs(UnixMs::now());
+        let line = format_args!("ip={ip},port={port},state={state},offset={acked},lag={lag}");
+        out.put(&format!("slave{index}"), line);
+    }
     out.put("master_failover_state", "no-failover");
     out.put("master_replid", &*core.repl_id.lock());
     out.put("master_replid2", "0".repeat(40));
-    out.put("master_repl_offset", 0);
+    let backlog = &core.persist.backlog;
+    let (start, end) = (backlog.start(), backlog.end());
+    out.put("master_repl_offset", end);
     out.put("second_repl_offset", -1);
-    out.put("repl_backlog_active", 0);
-    out.put("repl_backlog_size", core.config.load().repl_backlog_size);
-    out.put("repl_backlog_first_byte_offset", 0);
-    out.put("repl_backlog_histlen", 0);
+    out.put("repl_backlog_active", u8::from(backlog.is_active()));
+    out.put("repl_backlog_size", config.repl_backlog_size);
+    let first = if backlog.is_active() { start + 1 } else { 0 };
+    out.put("repl_backlog_first_byte_offset", first);
+    out.put("repl_backlog_histlen", end - start);
 }
 
 pub(super) fn cpu(_: &mut AdminCtx, out: &mut Fields) {

@@ -20,7 +20,15 @@ fn kilobytes(core: &Core, rate: Rate) -> String {
 pub(super) fn stats(ax: &mut AdminCtx, out: &mut Fields) {
     let core = ax.core;
     traffic(core, out);
-    zeros(out, &["sync_full", "sync_partial_ok", "sync_partial_err", "expired_subkeys"]);
+    let replicas = &core.replicas;
+    for (name, count) in [
+        ("sync_full", &replicas.full),
+        ("sync_partial_ok", &replicas.partial),
+        ("sync_partial_err", &replicas.partial_failed),
+    ] {
+        out.put(name, count.load(Ordering::Relaxed));
+    }
+    zeros(out, &["expired_subkeys"]);
     out.put("expired_keys", core.stats.sum(|stats| &stats.expired));
     out.put("expired_stale_perc", "0.00");
     zeros(

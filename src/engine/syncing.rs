@@ -1,0 +1,169 @@
+//! Full synchronization: a child writes everything as of an offset of the stream; each replica that
+//! waited gets the file, and then the stream from that offset on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::base::rng;
+use crate::engine::core::Core;
+use crate::engine::replicas::{Replica, Stage};
+use crate::engine::saving;
+use crate::keyspace::lock::Hold;
+use crate::persist::snapshot::{self, GrowingFile, Plan, StreamPlace};
+use crate::persist::state::{Child, Work};
+use crate::stats::memory::Memory;
+
+/// Begins to keep the stream, which has a new name if nobody could know its past.
+pub fn keep_stream(core: &Core) {
+    if !core.persist.backlog.is_active() {
+        *core.repl_id.lock() = rng::hex::<40>();
+    }
+    core.persist.backlog.begin(core.config.load().repl_backlog_size);
+}
+
+/// Lets a replica go on where it was, if its stream is ours and the backlog reaches back so far.
+pub fn go_on(core: &Core, replica: &Arc<Replica>, id: &[u8], next: i64) -> bool {
+    let known = core.repl_id.lock().as_bytes() == id;
+    let offset = u64::try_from(next - 1);
+    let entered = known
+        && core.persist.backlog.is_active()
+        && offset.is_ok_and(|at| core.persist.backlog.enter(replica.client.id, at).is_ok());
+    if entered {
+        core.replicas.partial.fetch_add(1, Ordering::Relaxed);
+        *replica.stage.lock() = Stage::Online;
+        core.replicas.add(replica);
+    } else if id != b"?" {
+        core.replicas.partial_failed.fetch_add(1, Ordering::Relaxed);
+    }
+    entered
+}
+
+/// Gives a replica everything: from the child that writes for others already, from one that is
+/// forked now, or from one that is forked when the present child has ended. The hold has all shards.
+pub fn begin(core: &'static Core, hold: &Hold, replica: &Arc<Replica>) -> Result<(), String> {
+    core.replicas.full.fetch_add(1, Ordering::Relaxed);
+    keep_stream(core);
+    *replica.stage.lock() = Stage::Waiting;
+    core.replicas.add(replica);
+    match core.persist.child_work() {
+        None => fork(core, hold),
+        Some(Work::Sync) if join(core, replica) => Ok(()),
+        Some(_) => {
+            tracing::info!("The replica waits for the child at work to end");
+            Ok(())
+        }
+    }
+}
+
+/// The same moment serves another replica, if its file is not finished.
+fn join(core: &Core, replica: &Arc<Replica>) -> bool {
+    let others = core.replicas.all();
+    let offset = others.iter().find_map(|other| match *other.stage.lock() {
+        Stage::Snapshot { offset } => Some(offset),
+        _ => None,
+    });
+    let Some(offset) = offset else { return false };
+    if core.persist.backlog.enter(replica.client.id, offset).is_err() {
+        return false;
+    }
+    tell(core, replica, offset);
+    true
+}
+
+/// Tells a replica which moment it gets.
+fn tell(core: &Core, replica: &Replica, offset: u64) {
+    *replica.stage.lock() = Stage::Snapshot { offset };
+    if replica.about.lock().confirms {
+        let id = core.repl_id.lock().clone();
+        let line = format!("+FULLRESYNC {id} {offset}\r\n");
+        replica.client.post(|mail| mail.bytes.extend_from_slice(line.as_bytes()));
+    }
+}
+
+/// Forks for replicas that wait, once no other child is at work.
+pub fn start_waiting(core: &'static Core) -> bool {
+    let waits = |replica: &Arc<Replica>| matches!(*replica.stage.lock(), Stage::Waiting);
+    if !core.replicas.all().iter().any(waits) {
+        return false;
+    }
+    // A failure is told to the replicas, and logged.
+    let _ = fork(core, &core.keyspace.lock_all());
+    true
+}
+
+fn fork(core: &'static Core, hold: &Hold) -> Result<(), String> {
+    let config = core.config();
+    let functions = core.persist.functions.lock().clone();
+    let mut plan = Plan::new(&config, &functions, Memory::read().allocated);
+    let offset = core.persist.backlog.cut();
+    let id = core.repl_id.lock().clone();
+    plan.replication = Some(StreamPlace { id, offset });
+    let dirty = saving::dirty_count(core);
+    let disk = core.persist.disk.clone();
+    let dir = config.dir.to_path();
+    let forked = saving::fork(core, hold, |hold, reporter| {
+        let temp = dir.join(format!("temp-{}.rdb", std::process::id()));
+        let file = disk.create(&temp).map_err(|error| error.to_string())?;
+        let sink = GrowingFile::new(&file, plan.incremental_sync);
+        let written = snapshot::write_rdb(hold, sink, &plan, &mut || reporter.key());
+        written.map(drop).map_err(|error| error.to_string())
+    });
+    let forked = match forked {
+        Ok(forked) => forked,
+        Err(error) => {
+            tracing::warn!("BGSAVE for replication failed: {error}");
+            give_up(core);
+            return Err(error);
+        }
+    };
+    tracing::info!("Background saving started by pid {} for replicas", forked.pid);
+    for replica in core.replicas.all() {
+        let waits = matches!(*replica.stage.lock(), Stage::Waiting);
+        if waits && core.persist.backlog.enter(replica.client.id, offset).is_ok() {
+            tell(core, &replica, offset);
+        }
+    }
+    let temp = saving::temp_path(&config, forked.pid as u32);
+    saving::watch(core, forked, Work::Sync, dirty, temp, finish)
+}
+
+/// Replicas that were to get a file get none: they will ask again.
+fn give_up(core: &Core) {
+    for replica in core.replicas.all() {
+        if matches!(*replica.stage.lock(), Stage::Waiting | Stage::Snapshot { .. }) {
+            replica.client.kill();
+        }
+    }
+}
+
+fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
+    let opened = result.and_then(|()| {
+        let file = core.persist.disk.open(&child.temp).map_err(|error| error.to_string())?;
+        let size = file.size().map_err(|error| error.to_string())?;
+        Ok((Arc::new(file), size))
+    });
+    // Who has it open reads on.
+    saving::remove_temp(core, &child);
+    match opened {
+        Ok((file, size)) => {
+            tracing::info!("Background saving for replicas terminated with success");
+            for replica in core.replicas.all() {
+                let mut stage = replica.stage.lock();
+                if matches!(*stage, Stage::Snapshot { .. }) {
+                    *stage = Stage::Sending { file: Arc::clone(&file), size, sent: None };
+                    drop(stage);
+                    replica.client.wake();
+                }
+            }
+        }
+        Err(_) if child.killed => {
+            tracing::info!("No replica waits any more: the child was ended");
+            give_up(core);
+        }
+        Err(error) => {
+            tracing::warn!("Background saving for replicas failed: {error}");
+            give_up(core);
+        }
+    }
+    core.persist.set_child(None);
+}

@@ -1,0 +1,256 @@
+//! The replication backlog: the last part of the stream of commands, read by replicas by offset.
+//!
+//! It begins with the first replica and takes every unit in the order in which the journal takes
+//! it. What a connected replica has not read yet stays, however much that is; whether a replica
+//! lags too far behind is decided where it is served (`client-output-buffer-limit`).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::persist::framing::Framing;
+
+/// Bytes of a block; a unit is never divided, so a block may be longer.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// Somebody who has read everything and wants to hear of more.
+pub trait Reader: Send + Sync {
+    /// There is more. Called under the backlog's lock.
+    fn more(&self);
+}
+
+/// The bytes asked for are no longer there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost;
+
+#[derive(Default)]
+struct Stream {
+    blocks: VecDeque<Vec<u8>>,
+    /// The offset of the first byte that is still there.
+    start: u64,
+    framing: Framing,
+    /// Bytes to keep for replicas that come back.
+    keep: u64,
+    /// Where each replica reads next.
+    readers: HashMap<u64, u64>,
+    idle: Vec<Arc<dyn Reader>>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Backlog {
+    active: AtomicBool,
+    /// Bytes of the stream since its beginning.
+    end: AtomicU64,
+    stream: Mutex<Stream>,
+}
+
+impl Backlog {
+    /// Whether anybody reads the stream, or may come back to it.
+    #[inline]
+    pub fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Begins to keep the stream; the caller holds all shards.
+    pub fn begin(&self, keep: u64) {
+        let mut stream = self.stream.lock();
+        stream.keep = keep;
+        if !self.is_active() {
+            stream.start = self.end();
+            stream.framing.restart();
+            self.active.store(true, Ordering::Release);
+        }
+    }
+
+    /// Keeps nothing any more; the caller holds all shards.
+    pub fn stop(&self) {
+        let mut stream = self.stream.lock();
+        self.active.store(false, Ordering::Release);
+        stream.blocks.clear();
+        stream.start = self.end();
+    }
+
+    /// `repl-backlog-size`
+    pub fn set_keep(&self, keep: u64) {
+        self.stream.lock().keep = keep;
+    }
+
+    /// Bytes of the stream since its beginning: the offset behind the last.
+    pub fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// The offset of the first byte that is there.
+    pub fn start(&self) -> u64 {
+        self.stream.lock().start
+    }
+
+    /// Appends a unit of execution. The caller holds the locks of every shard that it touched.
+    pub fn append<'c>(&self, len: usize, commands: impl Iterator<Item = (u32, &'c [u8])>) {
+        self.extend(|framing, out| framing.unit(out, len, commands));
+    }
+
+    /// Appends a command for replicas alone, which belongs to no database.
+    pub fn append_aside(&self, command: &[u8]) {
+        self.extend(|_, out| out.extend_from_slice(command));
+    }
+
+    fn extend(&self, put: impl FnOnce(&mut Framing, &mut Vec<u8>)) {
+        let mut stream = self.stream.lock();
+        if !self.is_active() {
+            return;
+        }
+        let stream = &mut *stream;
+        if stream.blocks.back().is_none_or(|block| block.len() >= BLOCK_BYTES) {
+            stream.blocks.push_back(Vec::with_capacity(BLOCK_BYTES));
+        }
+        let block = stream.blocks.back_mut().expect("just pushed");
+        let before = block.len();
+        put(&mut stream.framing, block);
+        let added = (block.len() - before) as u64;
+        let end = self.end.fetch_add(added, Ordering::AcqRel) + added;
+        stream.trim(end);
+        for reader in stream.idle.drain(..) {
+            reader.more();
+        }
+    }
+
+    /// The next replica begins at the present end: it knows no database. Returns that end; the
+    /// caller holds all shards.
+    pub fn cut(&self) -> u64 {
+        self.stream.lock().framing.restart();
+        self.end()
+    }
+
+    /// Keeps everything from `offset` on for a reader, if it is all there.
+    pub fn enter(&self, reader: u64, offset: u64) -> Result<(), Lost> {
+        let mut stream = self.stream.lock();
+        if !self.is_active() || offset < stream.start || offset > self.end() {
+            return Err(Lost);
+        }
+        stream.readers.insert(reader, offset);
+        Ok(())
+    }
+
+    /// A reader has gone.
+    pub fn leave(&self, reader: u64) {
+        self.stream.lock().readers.remove(&reader);
+    }
+
+    /// Bytes that a reader has not taken.
+    pub fn lag(&self, reader: u64) -> u64 {
+        let at = self.stream.lock().readers.get(&reader).copied();
+        at.map_or(0, |at| self.end().saturating_sub(at))
+    }
+
+    /// Gives the reader `id` up to about `max` bytes; says how many. When there are none, `reader`
+    /// hears of the next.
+    pub fn read(
+        &self,
+        id: u64,
+        reader: &Arc<dyn Reader>,
+        out: &mut Vec<u8>,
+        max: usize,
+    ) -> Result<usize, Lost> {
+        let mut stream = self.stream.lock();
+        let at = stream.readers.get(&id).copied().ok_or(Lost)?;
+        if at == self.end() {
+            stream.idle.push(Arc::clone(reader));
+            return Ok(0);
+        }
+        let mut skip = usize::try_from(at.checked_sub(stream.start).ok_or(Lost)?).or(Err(Lost))?;
+        let mut taken = 0;
+        for block in &stream.blocks {
+            if skip >= block.len() {
+                skip -= block.len();
+                continue;
+            }
+            let part = &block[skip..(skip + max - taken).min(block.len())];
+            out.extend_from_slice(part);
+            taken += part.len();
+            skip = 0;
+            if taken >= max {
+                break;
+            }
+        }
+        stream.readers.insert(id, at + taken as u64);
+        Ok(taken)
+    }
+}
+
+impl Stream {
+    /// Gives up blocks that nobody needs.
+    fn trim(&mut self, end: u64) {
+        let needed = self.readers.values().copied().min().unwrap_or(end);
+        while let Some(block) = self.blocks.front() {
+            let next = self.start + block.len() as u64;
+            if self.blocks.len() == 1 || next > needed || end - next < self.keep {
+                break;
+            }
+            self.start = next;
+            self.blocks.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+
+    impl Reader for Bell {
+        fn more(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn append(backlog: &Backlog, command: &[u8]) {
+        backlog.append(1, [(0, command)].into_iter());
+    }
+
+    #[test]
+    fn readers_get_the_stream_from_their_offset_and_hear_of_more() {
+        let backlog = Backlog::default();
+        append(&backlog, b"lost");
+        assert_eq!(backlog.end(), 0, "nobody reads yet");
+        backlog.begin(1);
+        let offset = backlog.cut();
+        backlog.enter(7, offset).unwrap();
+        let bell = Arc::new(Bell::default());
+        let reader = Arc::clone(&bell) as Arc<dyn Reader>;
+        let mut out = Vec::new();
+        assert_eq!(backlog.read(7, &reader, &mut out, 10), Ok(0));
+        append(&backlog, b"one");
+        append(&backlog, b"two");
+        assert_eq!(bell.0.load(Ordering::Relaxed), 1, "once, until it reads again");
+        while backlog.read(7, &reader, &mut out, 10).unwrap() > 0 {}
+        assert_eq!(out, b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\nonetwo");
+        assert_eq!(backlog.lag(7), 0);
+    }
+
+    #[test]
+    fn what_a_reader_needs_stays_and_the_rest_goes() {
+        let backlog = Backlog::default();
+        backlog.begin(100_000);
+        backlog.enter(7, 0).unwrap();
+        let unit = vec![b'x'; 10_000];
+        for _ in 0..100 {
+            append(&backlog, &unit);
+        }
+        assert_eq!((backlog.start(), backlog.lag(7)), (0, backlog.end()));
+        backlog.leave(7);
+        append(&backlog, &unit);
+        let kept = backlog.end() - backlog.start();
+        assert!((100_000..200_000).contains(&kept), "{kept}");
+        assert_eq!(backlog.enter(7, 0), Err(Lost));
+        assert_eq!(backlog.enter(7, backlog.end() + 1), Err(Lost));
+        assert_eq!(backlog.enter(7, backlog.end() - 100_000), Ok(()));
+    }
+}
