@@ -145,7 +145,7 @@ fn propagate(ax: &AdminCtx, words: &[&[u8]]) {
     if backlog.is_active() {
         let mut encoded = Vec::new();
         encode_command(&mut encoded, words.iter().copied());
-        backlog.append(1, [(ax.session.db, encoded.as_slice())].into_iter());
+        backlog.append(false, [(ax.session.db, encoded.as_slice())].into_iter());
     }
 }
 

@@ -304,7 +304,7 @@ fn pop_many(cx: &mut Ctx, key: &[u8], count: usize) -> CmdResult {
         }
         *set = Set::new();
         set.commit(Event::set("spop"), len);
-        cx.record.instead(&[b"DEL", key]);
+        cx.record.instead(&[cx.db.env().removes_with, key]);
         return Ok(cx.reply.done());
     }
     let popped = drawn(&set, count);

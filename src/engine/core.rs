@@ -286,8 +286,15 @@ impl Core {
             checks_dumps: !self.debug.checksums_skipped.load(Ordering::Relaxed),
             string_bytes_max: config.proto_max_bulk_len,
             databases: config.databases as u32,
+            removes_with: removal(config.lazyfree_lazy_server_del),
+            expires_with: removal(config.lazyfree_lazy_expire),
         }
     }
+}
+
+/// How the stream of commands names a removal.
+fn removal(lazy: bool) -> &'static [u8] {
+    if lazy { b"UNLINK" } else { b"DEL" }
 }
 
 /// A thread that executes commands.

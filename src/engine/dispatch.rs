@@ -176,6 +176,9 @@ fn run_alone(
     };
     let mut scratch = worker.scratch.take();
     scratch.record.begin(core.persist.wants_records());
+    if row.only_key.is_none() && !row.spec().has_keys() && row.spec().flags.has(Flags::READONLY) {
+        scratch.record.loosen();
+    }
     let Scratch { fx, record } = &mut scratch;
     let mut unit = Unit { worker, hold: &mut hold, env, fx, record, may_block: true, hash };
     let db = session.db;
@@ -235,7 +238,7 @@ pub fn run(
     }
     let fx = &mut *unit.fx;
     if !fx.expired.is_empty() {
-        unit.record.expired(&fx.expired);
+        unit.record.expired(&fx.expired, unit.env.expires_with);
         worker.stats.expired.add(fx.expired.len() as u64);
         fx.expired.clear();
     }

@@ -56,7 +56,8 @@ fn sweep_shard(worker: &Worker, shard: usize, db: u32) -> bool {
         view.expire_if_due(key);
     }
     let Scratch { fx, record } = &mut scratch;
-    record.expired(&fx.expired);
+    record.loosen();
+    record.expired(&fx.expired, env.expires_with);
     worker.stats.expired.add(fx.expired.len() as u64);
     fx.expired.clear();
     let mut wrote = LogOffset::default();

@@ -51,6 +51,7 @@ pub struct Record {
     replaced: bool,
     db: u32,
     enabled: bool,
+    loose: bool,
 }
 
 impl Record {
@@ -59,6 +60,17 @@ impl Record {
     pub fn begin(&mut self, enabled: bool) {
         self.all.clear();
         self.enabled = enabled;
+        self.loose = false;
+    }
+
+    /// The unit's commands may take effect one by one: removals of keys that were met in passing.
+    pub fn loosen(&mut self) {
+        self.loose = true;
+    }
+
+    /// Whether the unit's commands take effect together.
+    pub fn is_transaction(&self) -> bool {
+        self.len() > 1 && !self.loose
     }
 
     /// Begins a command on database `db`.
@@ -100,11 +112,12 @@ impl Record {
         self.replaced
     }
 
-    /// Keys whose deadline had passed were removed before the command had its effect.
-    pub fn expired(&mut self, keys: &[DbKey]) {
+    /// Keys whose deadline had passed were removed before the command had its effect; `with` names
+    /// the removal.
+    pub fn expired(&mut self, keys: &[DbKey], with: &[u8]) {
         if self.enabled {
             for at in keys {
-                self.all.push(at.db, [b"DEL".as_slice(), &at.key].into_iter());
+                self.all.push(at.db, [with, &at.key].into_iter());
             }
         }
     }

@@ -51,7 +51,7 @@ fn account(worker: &Worker, env: &Env, scratch: &mut Scratch, wrote: &mut LogOff
     let Scratch { fx, record } = scratch;
     let core = worker.core;
     if !record.is_empty() {
-        let upto = core.persist.append(record.len(), || record.commands(), env.now);
+        let upto = core.persist.append(record.is_transaction(), || record.commands(), env.now);
         *wrote = upto.max(*wrote);
     }
     if fx.dirty != 0 {

@@ -43,6 +43,10 @@ pub struct Env {
     pub string_bytes_max: u64,
     /// `databases`
     pub databases: u32,
+    /// The command by which others remove a key that became empty or was drawn from.
+    pub removes_with: &'static [u8],
+    /// The same for a key past its deadline.
+    pub expires_with: &'static [u8],
 }
 
 impl Default for Env {
@@ -57,6 +61,8 @@ impl Default for Env {
             checks_dumps: true,
             string_bytes_max: 512 << 20,
             databases: 16,
+            removes_with: b"DEL",
+            expires_with: b"DEL",
         }
     }
 }

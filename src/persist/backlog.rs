@@ -89,8 +89,8 @@ impl Backlog {
     }
 
     /// Appends a unit of execution. The caller holds the locks of every shard that it touched.
-    pub fn append<'c>(&self, len: usize, commands: impl Iterator<Item = (u32, &'c [u8])>) {
-        self.extend(|framing, out| framing.unit(out, len, commands));
+    pub fn append<'c>(&self, transaction: bool, commands: impl Iterator<Item = (u32, &'c [u8])>) {
+        self.extend(|framing, out| framing.unit(out, transaction, commands));
     }
 
     /// Appends a command for replicas alone, which belongs to no database.
@@ -212,7 +212,7 @@ mod tests {
     }
 
     fn append(backlog: &Backlog, command: &[u8]) {
-        backlog.append(1, [(0, command)].into_iter());
+        backlog.append(false, [(0, command)].into_iter());
     }
 
     #[test]

@@ -13,14 +13,16 @@ impl Framing {
         self.db = None;
     }
 
-    /// Appends a unit of `len` commands, each with its database.
+    /// Appends a unit, its commands each with its database.
     pub fn unit<'c>(
         &mut self,
         out: &mut Vec<u8>,
-        len: usize,
+        transaction: bool,
         commands: impl Iterator<Item = (u32, &'c [u8])>,
     ) {
-        let mut first = true;
+        if transaction {
+            out.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
+        }
         for (db, bytes) in commands {
             if self.db != Some(db) {
                 self.db = Some(db);
@@ -29,13 +31,9 @@ impl Framing {
                 let select = format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{db}\r\n", db.len());
                 out.extend_from_slice(select.as_bytes());
             }
-            if first && len > 1 {
-                out.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
-            }
-            first = false;
             out.extend_from_slice(bytes);
         }
-        if len > 1 {
+        if transaction {
             out.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
         }
     }

@@ -174,11 +174,11 @@ impl Journal {
         self.delay_us.store(us, Ordering::Relaxed);
     }
 
-    /// Appends a unit of execution: `commands` are database and RESP bytes. More than one is
-    /// framed as a transaction. The caller holds the locks of every shard the unit touched.
+    /// Appends a unit of execution: `commands` are database and RESP bytes. A transaction is
+    /// framed as such. The caller holds the locks of every shard the unit touched.
     pub fn append<'c>(
         &self,
-        len: usize,
+        transaction: bool,
         commands: impl Iterator<Item = (u32, &'c [u8])>,
         now: UnixMs,
     ) -> LogOffset {
@@ -190,7 +190,7 @@ impl Journal {
             pending.bytes.extend_from_slice(stamp.as_bytes());
         }
         let Pending { bytes, framing, .. } = &mut *pending;
-        framing.unit(bytes, len, commands);
+        framing.unit(bytes, transaction, commands);
         let added = (pending.bytes.len() - before) as u64;
         LogOffset(self.appended.fetch_add(added, Ordering::AcqRel) + added)
     }
@@ -608,7 +608,7 @@ mod tests {
         }
 
         fn append(&self, record: &[u8]) -> LogOffset {
-            self.journal.append(1, [(0, record)].into_iter(), UnixMs(1000))
+            self.journal.append(false, [(0, record)].into_iter(), UnixMs(1000))
         }
 
         /// The file without the SELECT at its beginning.

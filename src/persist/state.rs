@@ -217,15 +217,15 @@ impl Persistence {
     /// Gives a unit of execution to everybody who reads the stream; see [`Journal::append`].
     pub fn append<'c, C: Iterator<Item = (u32, &'c [u8])>>(
         &self,
-        len: usize,
+        transaction: bool,
         commands: impl Fn() -> C,
         now: UnixMs,
     ) -> LogOffset {
         if self.backlog.is_active() {
-            self.backlog.append(len, commands());
+            self.backlog.append(transaction, commands());
         }
         match self.journal.is_active() {
-            true => self.journal.append(len, commands(), now),
+            true => self.journal.append(transaction, commands(), now),
             false => LogOffset::default(),
         }
     }

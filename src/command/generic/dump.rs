@@ -96,7 +96,7 @@ pub(super) fn restore(cx: &mut Ctx) -> CmdResult {
 
     if deadline.is_some_and(|at| at <= cx.now) && cx.db.env().expires {
         if options.replace && cx.db.delete(key, Event::DEL) {
-            cx.record.instead(&[b"DEL", key]);
+            cx.record.instead(&[cx.db.env().removes_with, key]);
         }
         return Ok(cx.reply.ok());
     }

@@ -109,7 +109,7 @@ fn set(cx: &mut Ctx, unit: Unit, from: From) -> CmdResult {
     }
     if at <= cx.now && cx.db.env().expires {
         cx.db.delete(key, Event::DEL);
-        cx.record.instead(&[b"DEL", key]);
+        cx.record.instead(&[cx.db.env().expires_with, key]);
         return Ok(cx.reply.int(1));
     }
     cx.db.set_deadline(key, Some(at), Event::generic("expire"));

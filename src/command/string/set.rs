@@ -138,7 +138,13 @@ pub(super) fn set(cx: &mut Ctx) -> CmdResult {
     if !may_set(cx, key, options.when) {
         return Ok(if options.get { cx.reply.done() } else { cx.reply.null() });
     }
-    put(cx, key, value, deadline);
+    match &options.expiry {
+        // The request names the moment already.
+        Some(Expiry { unit: Unit::Millis, relative: false, .. }) => {
+            store(cx, key, value, deadline);
+        }
+        _ => put(cx, key, value, deadline),
+    }
     if options.get && options.expiry.is_none() {
         // Who replays the journal does not want the answer.
         let is_kept = |at: usize, word: &[u8]| at < 3 || !is_word(word, "get");
@@ -156,11 +162,18 @@ fn may_set(cx: &mut Ctx, key: &[u8], when: When) -> bool {
     }
 }
 
+/// Sets the key.
+fn store(cx: &mut Ctx, key: &[u8], value: &[u8], deadline: Deadline) {
+    cx.db.set(key, New::Bytes(value), deadline, SET);
+    if matches!(deadline, Deadline::At(_)) {
+        cx.db.note(EXPIRE, key);
+    }
+}
+
 /// Sets the key, and tells the journal a deadline as a moment.
 fn put(cx: &mut Ctx, key: &[u8], value: &[u8], deadline: Deadline) {
-    cx.db.set(key, New::Bytes(value), deadline, SET);
+    store(cx, key, value, deadline);
     if let Deadline::At(at) = deadline {
-        cx.db.note(EXPIRE, key);
         let mut digits = itoa::Buffer::new();
         cx.record.instead(&[b"SET", key, value, b"PXAT", digits.format(at.0).as_bytes()]);
     }
@@ -229,7 +242,7 @@ pub(super) fn getex(cx: &mut Ctx) -> CmdResult {
     match deadline {
         Some(at) if at <= cx.now && cx.db.env().expires => {
             cx.db.delete(key, Event::DEL);
-            cx.record.instead(&[b"DEL", key]);
+            cx.record.instead(&[cx.db.env().expires_with, key]);
         }
         Some(at) => {
             cx.db.set_deadline(key, Some(at), EXPIRE);
@@ -287,7 +300,7 @@ mod tests {
         let mut house = House::new();
         for (line, logged) in [
             ("set k 1 ex 10", &["SELECT 0", "SET k 1 PXAT 1010000"][..]),
-            ("set k 1 pxat 2000000", &["SET k 1 PXAT 2000000"]),
+            ("set k 1 pxat 2000000", &["set k 1 pxat 2000000"]),
             ("set k 1 keepttl get", &["set k 1 keepttl"]),
             ("setex k 1 v", &["SET k v PXAT 1001000"]),
             ("getex k persist", &["PERSIST k"]),
