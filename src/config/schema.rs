@@ -15,7 +15,7 @@ const NO_TLS: &str = "TLS is not there yet";
 const NO_REPLICATION: &str = "this server is never a replica";
 const VIA_FILE: &str = "a full sync goes through a file, at once, and one file serves all who wait";
 const NO_USERS: &str = "users beside the default one are not there yet";
-const NO_EVICTION: &str = "nothing is evicted yet: a full server refuses writes";
+const NO_EVICTION: &str = "no client is disconnected to save memory yet";
 const FREED_APART: &str = "large values that are removed are always freed by another thread";
 const NO_REPORT: &str = "a crash leaves a line with its place and no report";
 const NO_DEFRAG: &str = "values are not moved; huge pages keep the heap compact";
@@ -326,10 +326,10 @@ settings! {
         maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::Noeviction,
             "maxmemory-policy", Kind::Plain, Traits::RUN;
         /// Keys looked at to find the one to evict.
-        maxmemory_samples: i32 = 5, "maxmemory-samples", Kind::Int(1, 64), Traits::RUN, idle NO_EVICTION;
+        maxmemory_samples: i32 = 5, "maxmemory-samples", Kind::Int(1, 64), Traits::RUN;
         /// How long eviction may hold up other work.
         maxmemory_eviction_tenacity: i32 = 10,
-            "maxmemory-eviction-tenacity", Kind::Int(0, 100), Traits::RUN, idle NO_EVICTION;
+            "maxmemory-eviction-tenacity", Kind::Int(0, 100), Traits::RUN;
         /// Bytes, or percent of maxmemory, that clients may use before the largest are
         /// disconnected; 0 means no limit.
         maxmemory_clients: Share = Share::Bytes(0),
@@ -341,7 +341,7 @@ settings! {
         /// How hard expired keys are looked for.
         active_expire_effort: i32 = 1, "active-expire-effort", Kind::Int(1, 10), Traits::RUN, idle "the search for expired keys goes on where it finds many, and has a fixed share of time";
         /// Free evicted values in the background.
-        lazyfree_lazy_eviction: bool = false, "lazyfree-lazy-eviction", Kind::Plain, Traits::RUN, idle NO_EVICTION;
+        lazyfree_lazy_eviction: bool = false, "lazyfree-lazy-eviction", Kind::Plain, Traits::RUN;
         /// Free expired values in the background.
         lazyfree_lazy_expire: bool = false, "lazyfree-lazy-expire", Kind::Plain, Traits::RUN, idle FREED_APART;
         /// Free replaced values (RENAME and the like) in the background.

@@ -14,6 +14,7 @@ use crate::engine::apply::World;
 use crate::engine::blocking::Blocked;
 use crate::engine::client::{Client, Clients};
 use crate::engine::command::CommandTable;
+use crate::engine::evicting::{self, Eviction};
 use crate::engine::pause::Pause;
 use crate::engine::replicas::{self, Replicas};
 use crate::keyspace::effects::{Access, Effects, Env};
@@ -84,6 +85,8 @@ pub struct Core {
     pub pubsub: PubSub,
     /// Who waits for what.
     pub blocked: Blocked,
+    /// Keys that go when memory is short.
+    pub eviction: Eviction,
     /// Who follows.
     pub replicas: Replicas,
     /// Scripts by name.
@@ -179,6 +182,7 @@ impl Core {
             clients: Clients::default(),
             pubsub: PubSub::default(),
             blocked: Blocked::default(),
+            eviction: Eviction::default(),
             replicas: Replicas::default(),
             scripts: Scripts::default(),
             monitors: Mutex::default(),
@@ -237,7 +241,17 @@ impl Core {
         let used = Memory::allocated();
         self.memory_peak.fetch_max(used, Ordering::Relaxed);
         self.set_attention(Attention::MEMORY_LIMITED, limit > 0);
-        self.set_attention(Attention::OUT_OF_MEMORY, limit > 0 && used > limit);
+        let above = limit > 0 && self.memory_counted(used) > limit;
+        self.set_attention(Attention::OUT_OF_MEMORY, above);
+        if limit > 0 {
+            evicting::note(self, above);
+        }
+    }
+
+    /// Memory that `maxmemory` bounds: all but what the backlog keeps for replicas that lag, which
+    /// evicting would only make longer.
+    pub fn memory_counted(&self, allocated: u64) -> u64 {
+        allocated.saturating_sub(self.persist.backlog.excess())
     }
 
     /// Whether a command that needs memory has to be refused. Asking the allocator costs more than

@@ -9,6 +9,7 @@ use crate::engine::client::{Client, ClientFlags};
 use crate::engine::command::{Row, Run};
 use crate::engine::context::{AdminCtx, Block, Ctx};
 use crate::engine::core::{Attention, Core, Scratch, Worker};
+use crate::engine::evicting;
 use crate::engine::gate;
 use crate::engine::monitor;
 use crate::engine::record::Record;
@@ -57,6 +58,9 @@ pub fn execute(
     let start = reply.len();
     let core = worker.core;
     let mut confirms = false;
+    if core.has_attention(Attention::MEMORY_LIMITED) {
+        evicting::run(worker);
+    }
     match found.and_then(|row| gate::check(core, session, row, reply.protocol()).map(|()| row)) {
         Err(error) => refuse(worker, session, args, reply, &error),
         Ok(row) => {
@@ -238,7 +242,7 @@ pub fn run(
     }
     let fx = &mut *unit.fx;
     if !fx.expired.is_empty() {
-        unit.record.expired(&fx.expired, unit.env.expires_with);
+        unit.record.removed(&fx.expired, unit.env.expires_with);
         worker.stats.expired.add(fx.expired.len() as u64);
         fx.expired.clear();
     }

@@ -57,7 +57,7 @@ fn sweep_shard(worker: &Worker, shard: usize, db: u32) -> bool {
     }
     let Scratch { fx, record } = &mut scratch;
     record.loosen();
-    record.expired(&fx.expired, env.expires_with);
+    record.removed(&fx.expired, env.expires_with);
     worker.stats.expired.add(fx.expired.len() as u64);
     fx.expired.clear();
     let mut wrote = LogOffset::default();

@@ -164,10 +164,7 @@ fn writable(core: &Core, session: &Session, row: &Row, attention: u32) -> Result
             || queued.is_some_and(|multi| multi.queue.iter().any(|(row, _)| has(row.spec().flags)))
     };
     let has = |bit| attention & bit != 0;
-    if has(Attention::MEMORY_LIMITED | Attention::OUT_OF_MEMORY)
-        && any(Flags::DENYOOM)
-        && core.is_out_of_memory()
-    {
+    if has(Attention::OUT_OF_MEMORY) && any(Flags::DENYOOM) {
         return Err(CmdError::Const("OOM command not allowed when used memory > 'maxmemory'."));
     }
     let write = any(Flags::WRITE);

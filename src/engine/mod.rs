@@ -13,6 +13,7 @@ pub mod command;
 pub mod context;
 pub mod core;
 pub mod dispatch;
+pub mod evicting;
 pub mod expiring;
 pub mod fiber;
 pub mod gate;

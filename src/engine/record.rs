@@ -112,9 +112,9 @@ impl Record {
         self.replaced
     }
 
-    /// Keys whose deadline had passed were removed before the command had its effect; `with` names
-    /// the removal.
-    pub fn expired(&mut self, keys: &[DbKey], with: &[u8]) {
+    /// Keys were removed before the command had its effect, because their deadline had passed or
+    /// memory was short; `with` names the removal.
+    pub fn removed(&mut self, keys: &[DbKey], with: &[u8]) {
         if self.enabled {
             for at in keys {
                 self.all.push(at.db, [with, &at.key].into_iter());

@@ -140,6 +140,15 @@ impl Backlog {
         self.stream.lock().readers.remove(&reader);
     }
 
+    /// Bytes kept beyond what is kept for replicas that come back.
+    pub fn excess(&self) -> u64 {
+        if !self.is_active() {
+            return 0;
+        }
+        let stream = self.stream.lock();
+        (self.end() - stream.start).saturating_sub(stream.keep + BLOCK_BYTES as u64)
+    }
+
     /// Bytes that a reader has not taken.
     pub fn lag(&self, reader: u64) -> u64 {
         let at = self.stream.lock().readers.get(&reader).copied();

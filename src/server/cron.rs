@@ -7,7 +7,7 @@ use crate::base::clock::{self, Steady, UnixMs};
 use crate::config::Config;
 use crate::engine::client::ClientFlags;
 use crate::engine::core::{Attention, Core, Worker};
-use crate::engine::{blocking, expiring, pause, replicas, rewriting, saving, syncing};
+use crate::engine::{blocking, evicting, expiring, pause, replicas, rewriting, saving, syncing};
 use crate::keyspace::lock::SHARDS;
 use crate::persist::savepoint::{
     Attempt, RewriteState, SaveRule, SaveState, rewrite_due, save_due,
@@ -50,8 +50,10 @@ pub fn run(core: &'static Core) {
                 finish_resizing(core, round);
             }
         }
-        // Keys are not evicted yet: under every policy writes are refused beyond the limit.
         core.watch_memory(config.maxmemory);
+        if core.has_attention(Attention::OUT_OF_MEMORY) && !core.has_attention(Attention::LOADING) {
+            evicting::run(&worker);
+        }
         if round.is_multiple_of(10) {
             drop_idle_clients(core, &config);
         }

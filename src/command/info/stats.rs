@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use crate::command::info::Fields;
 use crate::engine::context::AdminCtx;
 use crate::engine::core::Core;
+use crate::engine::evicting;
 use crate::pubsub::Topic;
 use crate::stats::histogram::Latencies;
 use crate::stats::rates::Rate;
@@ -31,18 +32,12 @@ pub(super) fn stats(ax: &mut AdminCtx, out: &mut Fields) {
     zeros(out, &["expired_subkeys"]);
     out.put("expired_keys", core.stats.sum(|stats| &stats.expired));
     out.put("expired_stale_perc", "0.00");
-    zeros(
-        out,
-        &[
-            "expired_time_cap_reached_count",
-            "expire_cycle_cpu_milliseconds",
-            "evicted_keys",
-            "evicted_clients",
-            "evicted_scripts",
-            "total_eviction_exceeded_time",
-            "current_eviction_exceeded_time",
-        ],
-    );
+    zeros(out, &["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"]);
+    out.put("evicted_keys", core.eviction.keys.load(Ordering::Relaxed));
+    zeros(out, &["evicted_clients", "evicted_scripts"]);
+    let (total, current) = evicting::exceeded(core);
+    out.put("total_eviction_exceeded_time", total);
+    out.put("current_eviction_exceeded_time", current);
     out.put("keyspace_hits", core.stats.sum(|stats| &stats.hits));
     out.put("keyspace_misses", core.stats.sum(|stats| &stats.misses));
     out.put("pubsub_channels", core.pubsub.count(Topic::Channel));
