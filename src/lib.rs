@@ -8,6 +8,7 @@
 //! keyspace    shards, entries, open and commit
 //! config      the settings
 //! spec        facts about commands
+//! acl         users and what they may do
 //! pubsub      channels and who listens
 //! script      the Lua machine
 //! stats       counters
@@ -19,6 +20,7 @@
 //! cli         what argv asks for
 //! ```
 
+pub mod acl;
 pub mod base;
 pub mod cli;
 pub mod command;

@@ -4,10 +4,17 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::acl::Terms;
+use crate::acl::catalog::Catalog;
+use crate::acl::file::read_words;
 use crate::base::words::split_words;
 use crate::cli::{Refusal, Startup};
-use crate::config::file;
+use crate::command;
+use crate::config::Config;
+use crate::config::file::{self, FileError};
 use crate::config::words::quote;
+use crate::engine::access::all_channels_at_first;
+use crate::engine::command::Row;
 
 /// Reads the configuration that `argv` names and spells out.
 pub(super) fn startup(argv: &[OsString], stdin: &mut dyn Read) -> Result<Startup, Refusal> {
@@ -33,7 +40,31 @@ pub(super) fn startup(argv: &[OsString], stdin: &mut dyn Read) -> Result<Startup
     }
     let piped = lines.stdin.then_some(piped.as_slice());
     let config = file::load(config_file.as_deref(), piped, &lines.text)?;
+    check_users(&config)?;
     Ok(Startup { config, config_file, argv })
+}
+
+/// `user` lines are refused with their place, before anything else happens.
+fn check_users(config: &Config) -> Result<(), FileError> {
+    if config.users.is_empty() {
+        return Ok(());
+    }
+    let table = command::table();
+    let catalog = Catalog::new(table.rows().iter().map(Row::spec));
+    let terms = Terms { catalog: &catalog, all_channels_at_first: all_channels_at_first(config) };
+    for (index, line) in config.users.iter().enumerate() {
+        let words: Vec<&[u8]> = line.words.iter().map(|word| word.as_bytes()).collect();
+        let is_known = config.users[..index].iter().any(|other| other.words[0] == line.words[0]);
+        if is_known {
+            return Err(line.wrong(format!(
+                "Error in user declaration '{}': Duplicate user found. A user can only be defined \
+                 once in config files",
+                line.words[0].lossy()
+            )));
+        }
+        read_words(&words, terms).map_err(|reason| line.wrong(reason))?;
+    }
+    Ok(())
 }
 
 /// The options as lines of a configuration file.

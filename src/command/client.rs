@@ -23,7 +23,7 @@ use crate::resp::reply::CmdResult;
 use crate::spec::Arity::{self, AtLeast, Exactly};
 use crate::spec::{Group, Spec};
 
-pub use list::describe;
+pub use crate::engine::client_line::describe;
 
 const fn spec(name: &'static str, arity: Arity, since: &'static str) -> Spec {
     Spec::new(name, Group::Connection, arity).noscript().loading().stale().since(since)
@@ -279,7 +279,7 @@ fn end_wait(
 }
 
 /// Ends a connection from outside; nothing is handed to it any more.
-fn end_connection(core: &Core, client: &Client) {
+pub(super) fn end_connection(core: &Core, client: &Client) {
     end_wait(core, client.id, |_| Vec::new());
     core.clients.remove(client.id);
     client.kill();

@@ -1,9 +1,12 @@
 //! CONFIG: settings shown, changed, written back to their file.
 
+use std::sync::Arc;
+
+use crate::acl::user::User;
 use crate::base::fs::FsError;
 use crate::command::help::help;
 use crate::config::rewrite::{self, Extent};
-use crate::config::{self, Asker, Config, ConfigError, Text, When};
+use crate::config::{self, Asker, Config, ConfigError, Text, When, words};
 use crate::engine::command::Command;
 use crate::engine::context::AdminCtx;
 use crate::engine::core::{Attention, Core};
@@ -165,7 +168,8 @@ pub fn rewrite_file(core: &Core, extent: Extent) -> Result<(), CmdError> {
             true => disk.read(path)?,
             false => Vec::new(),
         };
-        let text = rewrite::rewrite(&old, &core.config.load(), None, extent);
+        let users = users_as_lines(core);
+        let text = rewrite::rewrite(&old, &core.config.load(), Some(&users), extent);
         let mut temp = path.clone().into_os_string();
         temp.push(format!(".{}.tmp", std::process::id()));
         disk.write_atomically(path, temp.as_ref(), |file| file.put(&text))
@@ -174,6 +178,30 @@ pub fn rewrite_file(core: &Core, extent: Extent) -> Result<(), CmdError> {
         tracing::warn!("CONFIG REWRITE failed: {error}");
         CmdError::err(format_args!("Rewriting config file: {}", error.source))
     })
+}
+
+/// The users, each as what stands behind `user` in a line; none when they have a file of their own.
+fn users_as_lines(core: &Core) -> Vec<Vec<u8>> {
+    if !core.config.load().aclfile.is_empty() {
+        return Vec::new();
+    }
+    let line = |user: Arc<User>| {
+        let line = [&*user.name, b" ", &user.describe()].concat();
+        let words: Vec<Vec<u8>> = line.split(|byte| *byte == b' ').map(quoted).collect();
+        words.join(&b' ')
+    };
+    core.users.all().into_iter().map(line).collect()
+}
+
+/// A word as it is, unless a quote or another special byte in it would be misread.
+fn quoted(word: &[u8]) -> Vec<u8> {
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !b"\"'\\".contains(byte);
+    if !word.is_empty() && word.iter().all(plain) {
+        return word.to_vec();
+    }
+    let mut to = Vec::new();
+    words::quote(word, &mut to);
+    to
 }
 
 #[cfg(test)]

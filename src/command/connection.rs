@@ -1,16 +1,13 @@
 //! The connection itself: HELLO, AUTH, SELECT, PING.
 
-use subtle::ConstantTimeEq;
-
 use crate::base::num::parse_i64;
 use crate::command::client::valid_label;
 use crate::config::REDIS_VERSION;
 use crate::engine::client::ClientFlags;
 use crate::engine::command::Command;
 use crate::engine::context::{AdminCtx, Ctx};
-use crate::engine::core::Core;
-use crate::engine::session::{ReplyMode, Session};
-use crate::engine::{monitor, transaction};
+use crate::engine::session::ReplyMode;
+use crate::engine::{access, monitor, transaction};
 use crate::resp::error::CmdError;
 use crate::resp::reply::{CmdResult, Protocol};
 use crate::spec::Arity::{AtLeast, Exactly};
@@ -81,31 +78,6 @@ pub const COMMANDS: &[Command] = &[
     ),
 ];
 
-const WRONG_PASSWORD: CmdError =
-    CmdError::Const("WRONGPASS invalid username-password pair or user is disabled.");
-
-/// Whether these are the credentials of the default user, the only one there is.
-fn is_default_user(core: &Core, user: &[u8], password: &[u8]) -> bool {
-    let config = core.config.load();
-    let known = user == b"default";
-    let expected = config.requirepass.as_bytes();
-    known && (expected.is_empty() || bool::from(expected.ct_eq(password)))
-}
-
-fn log_in(
-    core: &Core,
-    session: &mut Session,
-    user: &[u8],
-    password: &[u8],
-) -> Result<(), CmdError> {
-    if !is_default_user(core, user, password) {
-        return Err(WRONG_PASSWORD);
-    }
-    session.authenticated = true;
-    session.client.labels.lock().user = "default".to_owned();
-    Ok(())
-}
-
 /// AUTH \[username\] password
 fn auth(ax: &mut AdminCtx) -> CmdResult {
     let first = ax.cx.args.bytes()?;
@@ -113,14 +85,15 @@ fn auth(ax: &mut AdminCtx) -> CmdResult {
     if ax.cx.args.left() > 1 {
         return Err(CmdError::Syntax);
     }
-    if second.is_none() && ax.core.config.load().requirepass.is_empty() {
+    if second.is_none() && ax.core.users.default_account().user().nopass {
         return Err(CmdError::err(
             "AUTH <password> called without any password configured for the default user. \
              Are you sure your configuration is correct?",
         ));
     }
     let (user, password) = second.map_or((b"default".as_slice(), first), |second| (first, second));
-    log_in(ax.core, ax.session, user, password)?;
+    let by = ax.cx.args.word(0);
+    access::log_in(ax.core, ax.session, (user, password), by)?;
     Ok(ax.cx.reply.ok())
 }
 
@@ -151,8 +124,9 @@ fn hello(ax: &mut AdminCtx) -> CmdResult {
             return Err(CmdError::err(format_args!("Syntax error in HELLO option '{word}'")));
         }
     }
-    if let Some((user, password)) = credentials {
-        log_in(ax.core, ax.session, user, password)?;
+    if let Some(credentials) = credentials {
+        let by = ax.cx.args.word(0);
+        access::log_in(ax.core, ax.session, credentials, by)?;
     }
     if !ax.session.authenticated {
         return Err(CmdError::Const(
@@ -236,12 +210,8 @@ fn reset(ax: &mut AdminCtx) -> CmdResult {
     monitor::leave(core, &session.client);
     session.db = 0;
     session.reply_mode = ReplyMode::On;
-    session.authenticated = core.config.load().requirepass.is_empty();
-    {
-        let mut labels = session.client.labels.lock();
-        labels.name.clear();
-        labels.user = "default".to_owned();
-    }
+    access::log_out(core, session);
+    session.client.labels.lock().name.clear();
     for flag in [ClientFlags::DIRTY_EXEC, ClientFlags::NO_EVICT, ClientFlags::NO_TOUCH] {
         session.client.set_flag(flag, false);
     }

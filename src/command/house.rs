@@ -71,7 +71,8 @@ impl House {
         let client =
             Arc::new(Client::new(id, "127.0.0.1:1".into(), "127.0.0.1:2".into(), 9, self.now));
         self.core.clients.add(Arc::clone(&client));
-        self.sessions.push((Session::new(client, true), Reply::new(Protocol::Resp2)));
+        let account = Arc::clone(self.core.users.default_account());
+        self.sessions.push((Session::new(client, account, true), Reply::new(Protocol::Resp2)));
         self.sessions.len() - 1
     }
 
@@ -106,6 +107,11 @@ impl House {
             self.sessions[client].0.waiting = None;
         }
         String::from_utf8_lossy(&mail.bytes).replace("\r\n", "|")
+    }
+
+    /// Whether a client's connection was ended by another.
+    pub fn is_killed(&self, client: usize) -> bool {
+        self.sessions[client].0.client.is_killed()
     }
 
     /// What the journal got since the last call: a line a command.

@@ -115,7 +115,21 @@ fn subscribe(ax: &mut AdminCtx, topic: Topic) -> CmdResult {
         confirm(ax.cx.reply, words(topic).0, Some(name), count);
     }
     ax.session.publish_figures();
+    if !ax.session.account.is_unrestricted() {
+        leave_what_was_lost(ax.session);
+    }
     Ok(ax.cx.reply.done())
+}
+
+/// Who loses a permission is looked for among those who listen; this one may not have been there
+/// yet, and was allowed before.
+fn leave_what_was_lost(session: &mut Session) {
+    let user = session.account.user();
+    let lost = [Topic::Channel, Topic::Pattern, Topic::Shard].into_iter().any(|topic| {
+        let is_pattern = topic == Topic::Pattern;
+        session.topics[topic as usize].iter().any(|name| !user.may_hear(name, is_pattern))
+    });
+    session.closing |= lost;
 }
 
 /// UNSUBSCRIBE \[channel ...\], PUNSUBSCRIBE, SUNSUBSCRIBE: a confirmation for each, at least one.

@@ -8,19 +8,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::acl::log::Context;
 use crate::base::clock::{self, Steady};
 use crate::base::num::parse_i64;
-use crate::engine::command::Command;
+use crate::command::help::help;
+use crate::engine::access;
+use crate::engine::command::{Command, Row};
 use crate::engine::context::AdminCtx;
 use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::fiber;
-use crate::engine::gate;
+use crate::engine::gate::{self, Refusal};
 use crate::engine::monitor;
 use crate::engine::record::Record;
 use crate::engine::session::Session;
 use crate::keyspace::view::DbView;
-use crate::resp::args::OwnedArgs;
+use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::error::CmdError;
 use crate::resp::reply::{CmdResult, Protocol, Reply};
 use crate::script;
@@ -77,6 +80,10 @@ pub const COMMANDS: &[Command] = &[
             .tip("request_policy:all_nodes")
             .tip("response_policy:all_succeeded")
             .since("2.6.0"),
+    ),
+    Command::admin(
+        script_help,
+        Spec::new("script|help", Group::Scripting, Exactly(2)).loading().stale().since("5.0.0"),
     ),
     Command::admin(
         kill,
@@ -266,9 +273,27 @@ impl Host for Caller<'_, '_> {
         }
         std::mem::take(reply.buffer())
     }
+
+    fn may_call(&mut self, words: &[Vec<u8>]) -> Option<bool> {
+        let owned = OwnedArgs::new(words.iter().map(Vec::as_slice));
+        let row = gate::named(self.core, &owned.args())?;
+        Some(access::check(&self.session.account, row, &owned.args()).is_ok())
+    }
 }
 
 impl Caller<'_, '_> {
+    /// A script runs as its client's user.
+    fn refuse(&self, refusal: Refusal, row: &Row, args: &Args) -> CmdError {
+        let Refusal::Denied(denied) = refusal else {
+            return refusal.tell(self.core, self.session, row, args);
+        };
+        let (client, account) = (&self.session.client, &self.session.account);
+        access::log(self.core, client, account, (row, args), denied, Context::Lua);
+        self.worker.stats.commands[row.index].rejected.add(1);
+        let sentence = access::sentence(&account.shown(), row, args, denied, false);
+        CmdError::err(format_args!("ACL failure in script: {sentence}"))
+    }
+
     fn try_call(&mut self, owned: &OwnedArgs, reply: &mut Reply) -> Result<(), CmdError> {
         let args = owned.args();
         let row = gate::find(self.core, &args).map_err(|error| match error {
@@ -286,9 +311,9 @@ impl Caller<'_, '_> {
             return Err(CmdError::err("Write commands are not allowed from read-only scripts."));
         }
         let multi = self.session.multi.take();
-        let checked = gate::check_inside(self.core, self.session, row, Protocol::Resp3);
+        let checked = gate::check_inside(self.core, self.session, row, &args, Protocol::Resp3);
         self.session.multi = multi;
-        checked?;
+        checked.map_err(|refusal| self.refuse(refusal, row, &args))?;
         let (hold, env, fx) = self.view.parts();
         let mut unit = Unit {
             worker: self.worker,
@@ -313,6 +338,18 @@ impl Caller<'_, '_> {
         }
         Ok(())
     }
+}
+
+const SCRIPT_HELP: &[(&str, &str)] = &[
+    ("EXISTS <sha1> [<sha1> ...]", "Say which scripts are cached."),
+    ("FLUSH [ASYNC|SYNC]", "Forget all scripts."),
+    ("KILL", "End the script that runs, if it has written nothing."),
+    ("LOAD <script>", "Cache a script without running it."),
+];
+
+/// SCRIPT HELP
+fn script_help(cx: &mut AdminCtx) -> CmdResult {
+    Ok(help(cx.cx.reply, "SCRIPT", SCRIPT_HELP))
 }
 
 /// SCRIPT LOAD script

@@ -18,6 +18,24 @@ const INCLUDE_DEPTH_MAX: usize = 16;
 const FORGOTTEN: [&str; 3] =
     ["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
 
+/// A `user` line: what is in it is for ACL to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserLine {
+    /// The words behind `user`.
+    pub words: Vec<Text>,
+    /// The file, when the line is in one.
+    pub file: Option<PathBuf>,
+    /// The line's number, from 1, and its text.
+    pub line: (usize, String),
+}
+
+impl UserLine {
+    /// What is wrong with the line.
+    pub fn wrong(&self, reason: String) -> FileError {
+        FileError { file: self.file.clone(), line: Some(self.line.clone()), reason }
+    }
+}
+
 /// Why a configuration cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileError {
@@ -114,14 +132,21 @@ impl Reader {
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
+            let users = self.config.users.len();
+            let file = || file.map(Path::to_path_buf);
+            let place = || (index + 1, String::from_utf8_lossy(line).into_owned());
             self.read_line(line).map_err(|wrong| match wrong {
                 Wrong::Inside(error) => error,
-                Wrong::Here(reason) => FileError {
-                    file: file.map(Path::to_path_buf),
-                    line: Some((index + 1, String::from_utf8_lossy(line).into_owned())),
-                    reason: reason.into_owned(),
-                },
+                Wrong::Here(reason) => {
+                    FileError { file: file(), line: Some(place()), reason: reason.into_owned() }
+                }
             })?;
+            for user in &mut self.config.users[users..] {
+                // Those of an included file know their place.
+                if user.line.0 == 0 {
+                    (user.file, user.line) = (file(), place());
+                }
+            }
         }
         Ok(())
     }
@@ -141,7 +166,8 @@ impl Reader {
                 Ok(())
             }
             ("user", [_, ..]) => {
-                self.config.users.push(values.iter().map(|word| Text::from(*word)).collect());
+                let words = values.iter().map(|word| Text::from(*word)).collect();
+                self.config.users.push(UserLine { words, file: None, line: (0, String::new()) });
                 Ok(())
             }
             ("loadmodule", [_, ..]) => Err("modules are not supported by Rekeep".into()),
@@ -273,7 +299,8 @@ mod tests {
         };
         let config = text("a.conf none-*.conf").unwrap();
         assert_eq!((config.port, config.maxclients, config.timeout), (7, 5, 9));
-        assert_eq!(config.users, [[Text::from("joe"), Text::from("on")]]);
+        assert_eq!(config.users[0].words, [Text::from("joe"), Text::from("on")]);
+        assert_eq!((&config.users[0].file, config.users[0].line.0), (&Some(at("a.conf")), 2));
         assert_eq!(config.renamed_commands.len(), 1);
         let error = text("bad.conf").unwrap_err();
         assert_eq!((error.file, error.line), (Some(at("bad.conf")), Some((2, "port x".into()))));

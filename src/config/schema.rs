@@ -14,7 +14,6 @@ const NO_CLUSTER: &str = "Rekeep is a single server or a primary with replicas, 
 const NO_TLS: &str = "TLS is not there yet";
 const NO_REPLICATION: &str = "this server is never a replica";
 const VIA_FILE: &str = "a full sync goes through a file, at once, and one file serves all who wait";
-const NO_USERS: &str = "users beside the default one are not there yet";
 const NO_EVICTION: &str = "no client is disconnected to save memory yet";
 const FREED_APART: &str = "large values that are removed are always freed by another thread";
 const NO_REPORT: &str = "a crash leaves a line with its place and no report";
@@ -304,12 +303,12 @@ settings! {
         requirepass: Text = Text::default(),
             "requirepass", Kind::Plain, Traits::RUN.and(Traits::SECRET);
         /// File of users; empty keeps them in this file.
-        aclfile: Text = Text::default(), "aclfile", Kind::Plain, Traits::START, idle NO_USERS;
+        aclfile: Text = Text::default(), "aclfile", Kind::Plain, Traits::START;
         /// Entries ACL LOG keeps.
-        acllog_max_len: u64 = 128, "acllog-max-len", Kind::Int(0, LONG_MAX), Traits::RUN, idle NO_USERS;
+        acllog_max_len: u64 = 128, "acllog-max-len", Kind::Int(0, LONG_MAX), Traits::RUN;
         /// Channels a new user may use: allchannels or resetchannels.
         acl_pubsub_default: PubsubDefault = PubsubDefault::Resetchannels,
-            "acl-pubsub-default", Kind::Plain, Traits::RUN, idle NO_USERS;
+            "acl-pubsub-default", Kind::Plain, Traits::RUN;
         /// Who may set protected settings: no, yes, or local (connections from this machine).
         enable_protected_configs: Permission = Permission::No,
             "enable-protected-configs", Kind::Plain, Traits::START;

@@ -134,8 +134,8 @@ macro_rules! settings {
             $( $(#[doc = $doc])+ pub $field: $type, )*
             /// Where small encodings become large ones.
             pub limits: $crate::value::limits::Limits,
-            /// `user` lines of the file, each as its words behind `user`.
-            pub users: Vec<Vec<$crate::config::value::Text>>,
+            /// `user` lines of the file.
+            pub users: Vec<$crate::config::file::UserLine>,
             /// `rename-command` lines of the file: the name, and the new one (empty: none).
             pub renamed_commands: Vec<($crate::config::value::Text, $crate::config::value::Text)>,
         }

@@ -139,7 +139,10 @@ fn set_log(core: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusa
     Ok(())
 }
 
-fn set_rest(core: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusal> {
+fn set_rest(core: &Core, _: &Hold, old: &Config, new: &Config) -> Result<(), Refusal> {
+    if old.requirepass != new.requirepass {
+        core.users.set_default_password(new.requirepass.as_bytes());
+    }
     core.persist.journal.set_policy(policy(new.appendfsync));
     core.persist.journal.set_stamps(new.aof_timestamp_enabled);
     core.heed_settings(new);

@@ -9,7 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::acl::Denied;
+use crate::acl::log::Context;
+use crate::acl::users::Account;
 use crate::base::hash::hash_bytes;
+use crate::engine::access;
 use crate::engine::client::Client;
 use crate::engine::command::Row;
 use crate::engine::context::{Block, TimeoutReply};
@@ -30,6 +34,8 @@ use crate::value::Kind;
 pub struct Waiter {
     /// Who.
     pub client: Arc<Client>,
+    /// As which user.
+    pub account: Arc<Account>,
     /// Its command.
     pub row: &'static Row,
     /// The words.
@@ -129,6 +135,7 @@ pub fn register(
     dispatch::shards_of(row, args, &mut set);
     let waiter = Waiter {
         client: Arc::clone(&session.client),
+        account: Arc::clone(&session.account),
         row,
         args: args.to_owned(),
         db: session.db,
@@ -200,6 +207,9 @@ pub fn try_serve(
     scratch: &mut Scratch,
 ) -> Option<Vec<u8>> {
     let mut reply = Reply::new(waiter.protocol);
+    if let Err(denied) = access::check(&waiter.account, waiter.row, &waiter.args.args()) {
+        return Some(deny(worker, waiter, denied));
+    }
     scratch.record.begin(worker.core.persist.wants_records());
     let Scratch { fx, record } = scratch;
     let mut unit = Unit { worker, hold, env, fx, record, may_block: true, hash: None };
@@ -214,6 +224,20 @@ pub fn try_serve(
         Some(_) => None,
         None => Some(std::mem::take(reply.buffer())),
     }
+}
+
+/// The reply to a client whose user may no longer do what it waits for.
+#[cold]
+fn deny(worker: &Worker, waiter: &Waiter, denied: Denied) -> Vec<u8> {
+    let (core, row, args) = (worker.core, waiter.row, waiter.args.args());
+    let (client, account) = (&waiter.client, &waiter.account);
+    let error = access::refuse(core, client, account, (row, &args), denied, Context::Toplevel);
+    worker.stats.commands[row.index].rejected.add(1);
+    worker.stats.errors.add(1);
+    core.stats.count_error(&error.code());
+    let mut reply = Reply::new(waiter.protocol);
+    let _ = reply.error(&error);
+    std::mem::take(reply.buffer())
 }
 
 /// Ends a wait by CLIENT UNBLOCK or CLIENT KILL, without the locks of its keys: nobody serves it

@@ -8,6 +8,7 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
+use crate::acl::users::DEFAULT_USER;
 use crate::base::clock::UnixMs;
 use crate::engine::blocking::Waiter;
 use crate::keyspace::shard::Ticket;
@@ -38,7 +39,7 @@ pub struct Labels {
     /// CLIENT SETINFO LIB-VER
     pub lib_version: String,
     /// The user it authenticated as.
-    pub user: String,
+    pub user: Box<[u8]>,
 }
 
 /// Figures a connection publishes at the end of each batch.
@@ -125,7 +126,7 @@ impl Client {
         figures.active_at.store(now.0, Ordering::Relaxed);
         figures.command.store(u32::MAX, Ordering::Relaxed);
         figures.multi.store(-1, Ordering::Relaxed);
-        let labels = Labels { user: "default".to_owned(), ..Labels::default() };
+        let labels = Labels { user: DEFAULT_USER.into(), ..Labels::default() };
         Client {
             id,
             addr,

@@ -25,6 +25,8 @@ pub struct Ctx<'a> {
     pub now: UnixMs,
     /// The facts about the command.
     pub spec: &'static Spec,
+    /// Whether the user may read keys that the words do not name (SORT BY and GET).
+    pub reads_all_keys: bool,
     /// Whether the client can wait: not inside MULTI or a script.
     pub may_block: bool,
     /// What the client waits for, if the handler found nothing to answer.

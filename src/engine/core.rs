@@ -7,13 +7,15 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use crate::acl::catalog::Catalog;
+use crate::acl::users::Users;
 use crate::base::clock::{self, Steady, UnixMs};
 use crate::base::rng;
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::engine::apply::World;
 use crate::engine::blocking::Blocked;
 use crate::engine::client::{Client, Clients};
-use crate::engine::command::CommandTable;
+use crate::engine::command::{CommandTable, Row};
 use crate::engine::evicting::{self, Eviction};
 use crate::engine::pause::Pause;
 use crate::engine::replicas::{self, Replicas};
@@ -81,6 +83,8 @@ pub struct Core {
     pub persist: Persistence,
     /// Everyone connected.
     pub clients: Clients,
+    /// Users and their permissions.
+    pub users: Users,
     /// Who listens to what.
     pub pubsub: PubSub,
     /// Who waits for what.
@@ -172,6 +176,8 @@ impl Core {
         stats.slowlog.set_threshold(config.slowlog_log_slower_than);
         stats.latency.set_threshold(config.latency_monitor_threshold);
         stats.latency_tracking.store(config.latency_tracking, Ordering::Relaxed);
+        let catalog = Catalog::new(commands.rows().iter().map(Row::spec));
+        let users = Users::new(catalog, config.requirepass.as_bytes());
         Box::leak(Box::new(Core {
             keyspace: Keyspace::new(),
             config: ArcSwap::from_pointee(config),
@@ -180,6 +186,7 @@ impl Core {
             commands,
             persist,
             clients: Clients::default(),
+            users,
             pubsub: PubSub::default(),
             blocked: Blocked::default(),
             eviction: Eviction::default(),

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::base::clock;
 use crate::base::hash::hash_bytes;
+use crate::engine::access;
 use crate::engine::blocking;
 use crate::engine::client::{Client, ClientFlags};
 use crate::engine::command::{Row, Run};
@@ -61,10 +62,14 @@ pub fn execute(
     if core.has_attention(Attention::MEMORY_LIMITED) {
         evicting::run(worker);
     }
-    match found.and_then(|row| gate::check(core, session, row, reply.protocol()).map(|()| row)) {
+    let checked = found.and_then(|row| {
+        session.client.figures.command.store(row.index as u32, Ordering::Relaxed);
+        let checked = gate::check(core, session, row, &args, reply.protocol());
+        checked.map(|()| row).map_err(|refusal| refusal.tell(core, session, row, &args))
+    });
+    match checked {
         Err(error) => refuse(worker, session, args, reply, &error),
         Ok(row) => {
-            session.client.figures.command.store(row.index as u32, Ordering::Relaxed);
             // Confirmations of subscriptions are messages, which CLIENT REPLY does not hold back.
             confirms = row.spec().flags.has(Flags::PUBSUB.with(Flags::NOSCRIPT));
             let queued = session.multi.is_some() && !transaction::runs_at_once(row);
@@ -219,6 +224,8 @@ pub fn run(
         }
         _ => unit.env,
     };
+    let reads_all_keys =
+        session.as_ref().is_none_or(|session| access::reads_all_keys(&session.account, row, &args));
     let mut view = DbView::new(unit.hold, env, unit.fx, db);
     if let (Some(hash), Some(position)) = (unit.hash, row.only_key) {
         view = view.with_hash(args.word(position), hash);
@@ -230,6 +237,7 @@ pub fn run(
         record: unit.record,
         now: env.now,
         spec: &row.command.spec,
+        reads_all_keys,
         may_block: unit.may_block,
         block: &mut block,
     };

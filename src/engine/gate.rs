@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::acl::Denied;
+use crate::engine::access;
 use crate::engine::command::{Row, Run};
 use crate::engine::core::{Attention, Core};
 use crate::engine::session::Session;
@@ -10,6 +12,43 @@ use crate::resp::error::CmdError;
 use crate::resp::reply::Protocol;
 use crate::spec::category::Group;
 use crate::spec::flags::Flags;
+
+/// Why a request does not run.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The state of the server or of the connection.
+    State(CmdError),
+    /// The user may not. Whoever answers the client tells ACL LOG.
+    Denied(Denied),
+}
+
+impl From<CmdError> for Refusal {
+    fn from(error: CmdError) -> Refusal {
+        Refusal::State(error)
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Refusal {
+        Refusal::Denied(denied)
+    }
+}
+
+impl Refusal {
+    /// The error for the client; a denial is logged.
+    pub fn tell(self, core: &Core, session: &Session, row: &Row, args: &Args) -> CmdError {
+        match self {
+            Refusal::State(error) => error,
+            Refusal::Denied(denied) => {
+                let context = access::context_of(session);
+                let (client, account) = (&session.client, &session.account);
+                access::refuse(core, client, account, (row, args), denied, context)
+            }
+        }
+    }
+}
+
+const NOT_IN_MULTI: CmdError = CmdError::Const("ERR Command not allowed inside a transaction");
 
 /// Words of arguments that the answer to an unknown command repeats, bytes.
 const UNKNOWN_ARGS_BYTES_MAX: usize = 128;
@@ -25,6 +64,15 @@ pub fn find(core: &'static Core, args: &Args) -> Result<&'static Row, CmdError> 
         return Err(CmdError::Arity(row.spec().name.to_owned()));
     }
     Ok(row)
+}
+
+/// The row a request names, however many words it has.
+pub fn named(core: &'static Core, args: &Args) -> Option<&'static Row> {
+    let row = core.commands.find(args.word(0))?;
+    match row.subs.is_empty() || args.count() == 1 {
+        true => Some(row),
+        false => core.commands.find_sub(row, args.word(1)),
+    }
 }
 
 fn printable(word: &[u8], bytes_max: usize) -> String {
@@ -55,10 +103,11 @@ pub fn check_inside(
     core: &Core,
     session: &Session,
     row: &Row,
+    args: &Args,
     protocol: Protocol,
-) -> Result<(), CmdError> {
+) -> Result<(), Refusal> {
     let attention = core.attention.load(Ordering::Relaxed) & !Attention::SCRIPT_BUSY;
-    check_slowly(core, session, row, protocol, attention)
+    check_slowly(core, session, row, args, protocol, attention)
 }
 
 /// Whether the command may run for this session now.
@@ -67,12 +116,14 @@ pub fn check(
     core: &Core,
     session: &Session,
     row: &Row,
+    args: &Args,
     protocol: Protocol,
-) -> Result<(), CmdError> {
+) -> Result<(), Refusal> {
     let attention = core.attention.load(Ordering::Relaxed);
     let harmless = Attention::MONITORED | Attention::PAUSED | Attention::MEMORY_LIMITED;
     if attention & !harmless == 0
         && session.authenticated
+        && session.account.is_unrestricted()
         && session.multi.is_none()
         && !session.is_subscribed()
         && !row.spec().flags.has(Flags::PROTECTED)
@@ -80,7 +131,7 @@ pub fn check(
     {
         return Ok(());
     }
-    check_slowly(core, session, row, protocol, attention)
+    check_slowly(core, session, row, args, protocol, attention)
 }
 
 /// The same for a command of a transaction that has begun: that the disk fails now is no reason to
@@ -89,11 +140,12 @@ pub fn check_queued(
     core: &Core,
     session: &Session,
     row: &Row,
+    args: &Args,
     protocol: Protocol,
-) -> Result<(), CmdError> {
+) -> Result<(), Refusal> {
     let disk = Attention::SNAPSHOT_FAILED | Attention::JOURNAL_FAILED;
     let attention = core.attention.load(Ordering::Relaxed) & !disk;
-    check_slowly(core, session, row, protocol, attention)
+    check_slowly(core, session, row, args, protocol, attention)
 }
 
 /// Why writes are refused, if the disk fails.
@@ -113,19 +165,24 @@ fn check_slowly(
     core: &Core,
     session: &Session,
     row: &Row,
+    args: &Args,
     protocol: Protocol,
     attention: u32,
-) -> Result<(), CmdError> {
+) -> Result<(), Refusal> {
     let flags = row.spec().flags;
-    if !session.authenticated && !flags.has(Flags::NO_AUTH) {
-        return Err(CmdError::Const("NOAUTH Authentication required."));
+    if session.replaying {
+        return match session.multi.is_some() && flags.has(Flags::NO_MULTI) {
+            true => Err(NOT_IN_MULTI.into()),
+            false => Ok(()),
+        };
+    }
+    if !flags.has(Flags::NO_AUTH) && access::must_log_in(core, session) {
+        return Err(CmdError::Const("NOAUTH Authentication required.").into());
     }
     if session.multi.is_some() && flags.has(Flags::NO_MULTI) {
-        return Err(CmdError::err("Command not allowed inside a transaction"));
+        return Err(NOT_IN_MULTI.into());
     }
-    if session.replaying {
-        return Ok(());
-    }
+    access::check(&session.account, row, args)?;
     if flags.has(Flags::PROTECTED) {
         permitted(core, session, row)?;
     }
@@ -135,10 +192,10 @@ fn check_slowly(
         allowed_while_subscribed(row.spec().name)?;
     }
     if has(Attention::LOADING) && !flags.has(Flags::LOADING) {
-        return Err(CmdError::Const("LOADING Redis is loading the dataset in memory"));
+        return Err(CmdError::Const("LOADING Redis is loading the dataset in memory").into());
     }
     if has(Attention::SCRIPT_BUSY) && !flags.has(Flags::ALLOW_BUSY) {
-        return Err(CmdError::Const(BUSY));
+        return Err(CmdError::Const(BUSY).into());
     }
     Ok(())
 }

@@ -671,7 +671,8 @@ struct Player {
 impl Player {
     fn new(core: &'static Core, config: &Config) -> Player {
         let client = Client::new(0, String::new(), String::new(), -1, UnixMs::now());
-        let mut session = Session::new(Arc::new(client), true);
+        let account = Arc::clone(core.users.default_account());
+        let mut session = Session::new(Arc::new(client), account, true);
         session.replaying = true;
         Player {
             worker: Worker::new(core),

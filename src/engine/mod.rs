@@ -6,9 +6,11 @@
 //! settle     still under the locks: journal, events, blocked clients; then the locks drop
 //! ```
 
+pub mod access;
 pub mod apply;
 pub mod blocking;
 pub mod client;
+pub mod client_line;
 pub mod command;
 pub mod context;
 pub mod core;

@@ -78,7 +78,7 @@ pub fn is_secret(row: &Row, args: &Args, index: usize) -> bool {
             let secrets = ["requirepass", "masterauth", "masteruser", "tls-key-file-pass"];
             index > 2 && index % 2 == 1 && secrets.iter().any(|name| is(index - 1, name))
         }
-        "acl|setuser" => index > 2,
+        "acl|setuser" | "acl|deluser" | "acl|getuser" => index > 1,
         _ => false,
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::acl::users::Account;
 use crate::base::clock::UnixMs;
 use crate::engine::client::Client;
 use crate::engine::command::Row;
@@ -44,7 +45,9 @@ pub struct Session {
     pub client: Arc<Client>,
     /// The selected database.
     pub db: u32,
-    /// Whether it may send commands.
+    /// Who it is: the default user until it logs in.
+    pub account: Arc<Account>,
+    /// Whether it has logged in, or needed not to when it connected.
     pub authenticated: bool,
     /// The transaction between MULTI and EXEC.
     pub multi: Option<Multi>,
@@ -74,9 +77,10 @@ pub struct Session {
 
 impl Session {
     /// The session of a client that has just connected.
-    pub fn new(client: Arc<Client>, authenticated: bool) -> Session {
+    pub fn new(client: Arc<Client>, account: Arc<Account>, authenticated: bool) -> Session {
         Session {
             client,
+            account,
             db: 0,
             authenticated,
             multi: None,

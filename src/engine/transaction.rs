@@ -5,13 +5,16 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::acl::Denied;
+use crate::acl::log::Context;
 use crate::base::clock::UnixMs;
 use crate::base::hash::hash_bytes;
+use crate::engine::access;
 use crate::engine::client::ClientFlags;
 use crate::engine::command::Row;
 use crate::engine::core::{Attention, Core, Scratch, Worker};
 use crate::engine::dispatch::{self, Unit};
-use crate::engine::gate;
+use crate::engine::gate::{self, Refusal};
 use crate::engine::monitor;
 use crate::engine::session::{Multi, Session};
 use crate::engine::settle;
@@ -185,7 +188,7 @@ fn run_queued(
     reply: &mut Reply,
 ) {
     // What held when the command was queued may not hold now.
-    match gate::check_queued(unit.worker.core, session, row, reply.protocol()) {
+    match gate::check_queued(unit.worker.core, session, row, &args, reply.protocol()) {
         Ok(()) => {
             let db = session.db;
             let core = unit.worker.core;
@@ -198,8 +201,27 @@ fn run_queued(
                 monitor::feed(core, &session.client.addr, session.db, row, &args);
             }
         }
-        Err(error) => fail(unit.worker, reply, &error),
+        Err(Refusal::State(error)) => fail(unit.worker, reply, &error),
+        Err(Refusal::Denied(denied)) => {
+            let (client, account) = (&session.client, &session.account);
+            let call = (row, &args);
+            access::log(unit.worker.core, client, account, call, denied, Context::Multi);
+            fail(unit.worker, reply, &CmdError::Text(no_longer(denied)));
+        }
     }
+}
+
+/// What a transaction hears of a command that was allowed when it was queued.
+fn no_longer(denied: Denied) -> String {
+    let reason = match denied {
+        Denied::Command => "no permission to execute the command or subcommand",
+        Denied::Key(_) => "no permission to touch the specified keys",
+        Denied::Channel(_) => "no permission to access one of the channels used as arguments",
+    };
+    format!(
+        "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC \
+         call. This command is no longer allowed for the following reason: {reason}"
+    )
 }
 
 fn fail(worker: &Worker, reply: &mut Reply, error: &CmdError) {

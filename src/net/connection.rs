@@ -20,7 +20,7 @@ use crate::engine::command::Row;
 use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::fiber::{self, Fiber, Step};
 use crate::engine::session::Session;
-use crate::engine::{blocking, dispatch, gate, monitor, pause, replicas, transaction};
+use crate::engine::{access, blocking, dispatch, gate, monitor, pause, replicas, transaction};
 use crate::keyspace::effects::Env;
 use crate::keyspace::shard::Ticket;
 use crate::net::io::{Socket, poll_read, poll_write};
@@ -89,11 +89,12 @@ enum Wake {
 impl<S: Socket> Connection<S> {
     /// A connection that was just accepted.
     pub fn new(socket: S, worker: Rc<Worker>, client: Arc<Client>) -> Connection<S> {
-        let authenticated = worker.core.config.load().requirepass.is_empty();
+        let account = Arc::clone(worker.core.users.default_account());
+        let authenticated = worker.core.users.default_is_open();
         Connection {
             socket,
             worker,
-            session: Session::new(client, authenticated),
+            session: Session::new(client, account, authenticated),
             parser: Parser::default(),
             input: Vec::new(),
             reply: Reply::new(Protocol::Resp2),
@@ -168,7 +169,7 @@ impl<S: Socket> Connection<S> {
         let core = self.core();
         let allowed = Allowed {
             bulk_bytes_max: core.config.load().proto_max_bulk_len,
-            authenticated: self.session.authenticated,
+            authenticated: !access::must_log_in(core, &self.session),
         };
         self.parser.parse(&mut self.input, allowed);
         let count = self.parser.count();
@@ -218,7 +219,7 @@ impl<S: Socket> Connection<S> {
             return false;
         }
         let Ok(row) = gate::find(core, &args) else { return false };
-        gate::check(core, &self.session, row, self.reply.protocol()).is_ok()
+        gate::check(core, &self.session, row, &args, self.reply.protocol()).is_ok()
             && pause::holds_back(core, &self.session, row, &args, UnixMs::now())
     }
 
@@ -288,7 +289,8 @@ impl<S: Socket> Connection<S> {
     /// A script runs on a stack of its own, so that it can step aside.
     fn execute_script(&mut self, env: Env, row: &'static Row, args: OwnedArgs) {
         let client = Arc::clone(&self.session.client);
-        let session = std::mem::replace(&mut self.session, Session::new(client, true));
+        let empty = Session::new(client, Arc::clone(&self.session.account), false);
+        let session = std::mem::replace(&mut self.session, empty);
         let reply = std::mem::take(&mut self.reply);
         let worker = Rc::clone(&self.worker);
         let run = move |(mut session, mut reply): Taken| {

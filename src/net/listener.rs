@@ -260,7 +260,7 @@ fn refusal(core: &Core, local: bool) -> Option<&'static str> {
         core.clients.rejected.fetch_add(1, Ordering::Relaxed);
         return Some("-ERR max number of clients reached\r\n");
     }
-    if config.protected_mode && !local && config.requirepass.is_empty() {
+    if config.protected_mode && !local && core.users.default_account().user().nopass {
         core.clients.rejected.fetch_add(1, Ordering::Relaxed);
         return Some(PROTECTED);
     }

@@ -130,6 +130,13 @@ impl PubSub {
         self.book(topic).read().get(name).map_or(0, BTreeMap::len)
     }
 
+    /// Who listens to names that `is_meant`.
+    pub fn listeners_where(&self, topic: Topic, is_meant: impl Fn(&[u8]) -> bool) -> Vec<u64> {
+        let book = self.book(topic).read();
+        let meant = book.iter().filter(|(name, _)| is_meant(name));
+        meant.flat_map(|(_, listeners)| listeners.keys().copied()).collect()
+    }
+
     /// Names with listeners.
     pub fn count(&self, topic: Topic) -> usize {
         self.book(topic).read().len()

@@ -20,6 +20,8 @@ use crate::script::{Sha, raise, sha1_hex};
 pub trait Host {
     /// Runs a command; its reply in RESP2.
     fn call(&mut self, words: &[Vec<u8>]) -> Vec<u8>;
+    /// Whether the user may run a command; nothing when there is no such command.
+    fn may_call(&mut self, words: &[Vec<u8>]) -> Option<bool>;
 }
 
 /// What a script that runs on is told.
@@ -180,26 +182,30 @@ impl Machine {
         globals.raw_set("KEYS", self.strings(keys)?)?;
         globals.raw_set("ARGV", self.strings(argv)?)?;
         let lua = &self.lua;
+        let host = &RefCell::new(host);
         let (ok, value): (bool, Value) = lua.scope(|scope| {
-            let call = scope.create_function_mut(|lua, words: MultiValue| {
-                let Some(words) = command_words(&words) else {
-                    return error_table(
-                        lua,
-                        "ERR Lua redis lib command arguments must be strings or integers",
-                    );
+            let call = scope.create_function(move |lua, words: MultiValue| {
+                let words = match command_words(&words) {
+                    Ok(words) => words,
+                    Err(refusal) => return error_table(lua, refusal),
                 };
-                if words.is_empty() {
-                    return error_table(
-                        lua,
-                        "ERR Please specify at least one argument for this redis lib call",
-                    );
-                }
-                let answer = host.call(&words);
+                let answer = host.borrow_mut().call(&words);
                 match to_lua(lua, &answer) {
                     Some((value, _)) => value,
                     None => error_table(lua, "ERR the reply cannot be shown in Lua"),
                 }
             })?;
+            let may_call = scope.create_function(move |lua, words: MultiValue| {
+                let words = match command_words(&words) {
+                    Ok(words) => words,
+                    Err(refusal) => return error_table(lua, refusal),
+                };
+                match host.borrow_mut().may_call(&words) {
+                    Some(may) => Ok(Value::Boolean(may)),
+                    None => error_table(lua, "ERR Invalid command passed to redis.acl_check_cmd()"),
+                }
+            })?;
+            self.host.raw_set("may_call", may_call)?;
             self.host.raw_set("call", call)?;
             self.driver.call(body)
         })?;
@@ -244,15 +250,22 @@ fn error_table(lua: &Lua, text: &str) -> mlua::Result<Value> {
     Ok(Value::Table(table))
 }
 
-/// Strings and numbers as the words of a command.
-fn command_words(words: &MultiValue) -> Option<Vec<Vec<u8>>> {
+/// Strings and numbers as the words of a command; otherwise what is wrong with them.
+fn command_words(words: &MultiValue) -> Result<Vec<Vec<u8>>, &'static str> {
     let word = |value: &Value| match value {
         Value::String(text) => Some(text.as_bytes().to_vec()),
         Value::Integer(number) => Some(number.to_string().into_bytes()),
         Value::Number(number) => Some(lua_number(*number).into_bytes()),
         _ => None,
     };
-    words.iter().map(word).collect()
+    let words: Option<Vec<Vec<u8>>> = words.iter().map(word).collect();
+    match words {
+        None => Err("ERR Lua redis lib command arguments must be strings or integers"),
+        Some(words) if words.is_empty() => {
+            Err("ERR Please specify at least one argument for this redis lib call")
+        }
+        Some(words) => Ok(words),
+    }
 }
 
 /// A number as scripts hand it to commands: integers without a point, else seventeen digits.

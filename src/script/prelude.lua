@@ -12,6 +12,12 @@ function redis.pcall(...)
   return host.call(...)
 end
 
+function redis.acl_check_cmd(...)
+  local answer = host.may_call(...)
+  if raw_type(answer) == "table" then raw_error(answer) end
+  return answer
+end
+
 function redis.status_reply(text)
   if raw_type(text) ~= "string" then return { err = "ERR wrong number or type of arguments" } end
   return { ok = text }

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use crate::command;
 use crate::config::{Config, REDIS_VERSION, REKEEP_VERSION, Supervised};
+use crate::engine::access;
 use crate::engine::core::{Core, Garbage};
 use crate::engine::loading::{self, LoadError};
 use crate::net::listener::Listeners;
@@ -62,6 +63,8 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
     }
     let (garbage, receiver) = channel();
     let core = Core::new(config, config_file, table, garbage);
+    // Before anybody can connect: nobody is more than the users say.
+    access::load_at_start(core)?;
     core.heed_settings(&core.config.load());
     spawn("lazyfree", move || free_garbage(core, &receiver))?;
     let config = core.config();
@@ -111,8 +114,6 @@ fn refuse_what_is_missing(config: &Config) -> Result<(), Failure> {
     let missing = [
         (config.tls_port != 0, "tls-port: TLS is not there yet"),
         (config.replicaof.is_some(), "replicaof: replication is not there yet"),
-        (!config.aclfile.is_empty(), "aclfile: users beside the default one are not there yet"),
-        (!config.users.is_empty(), "user: users beside the default one are not there yet"),
     ];
     match missing.into_iter().find(|(asked, _)| *asked) {
         Some((_, text)) => Err(text.to_owned()),

@@ -4,10 +4,12 @@
 //! the facts that hold, each as one word; dispatch, ACL, COMMAND and the lock sets read them.
 
 pub mod category;
+pub mod channels;
 pub mod flags;
 pub mod keys;
 
 pub use category::{Cat, Cats, Group};
+pub use channels::Channels;
 pub use flags::Flags;
 pub use keys::{BeginSearch, FindKeys, KeyAt, KeyFlags, KeySpec, KeysError, keys_of};
 

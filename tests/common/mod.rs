@@ -33,6 +33,12 @@ pub struct Client {
 
 fn command(dir: &Path, port: u16, options: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
+    // A configuration file comes before all options.
+    let (file, options) = match options {
+        [file, rest @ ..] if !file.starts_with("--") => (Some(file), rest),
+        options => (None, options),
+    };
+    command.args(file);
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--io-threads", "1"]);
     command.args(["--enable-debug-command", "yes", "--dir", dir.to_str().unwrap()]);
     command.args(options).stdin(Stdio::null());

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::acl::users::Users;
 use crate::base::clock::UnixMs;
 use crate::base::num::parse_i64;
 use crate::command::client::end_connection;
-use crate::command::client::list::ClientType;
 use crate::engine::client::{Client, ClientFlags};
+use crate::engine::client_line::ClientType;
 use crate::engine::context::AdminCtx;
 use crate::resp::args::{Args, is_word};
 use crate::resp::error::CmdError;
@@ -25,7 +26,7 @@ struct Filter<'a> {
 }
 
 impl<'a> Filter<'a> {
-    fn parse(args: &mut Args<'a>) -> Result<Filter<'a>, CmdError> {
+    fn parse(args: &mut Args<'a>, users: &Users) -> Result<Filter<'a>, CmdError> {
         let mut filter = Filter::default();
         while !args.is_done() {
             let option = args.option()?;
@@ -46,7 +47,7 @@ impl<'a> Filter<'a> {
                         Some(age.ok_or_else(|| CmdError::err("maxage should be greater than 0"))?);
                 }
                 "type" => filter.kind = Some(ClientType::parse(value)?),
-                "user" if value == b"default" => filter.user = Some(value),
+                "user" if users.get(value).is_some() => filter.user = Some(value),
                 "user" => {
                     let user = String::from_utf8_lossy(value);
                     return Err(CmdError::err(format_args!("No such user '{user}'")));
@@ -66,7 +67,7 @@ impl<'a> Filter<'a> {
         (self.with_me || client.id != me.id)
             && self.id.is_none_or(|id| client.id == id)
             && self.kind.is_none_or(|kind| ClientType::of(client) == kind)
-            && self.user.is_none_or(|user| client.labels.lock().user.as_bytes() == user)
+            && self.user.is_none_or(|user| *client.labels.lock().user == *user)
             && self.addr.is_none_or(|addr| client.addr.as_bytes() == addr)
             && self.laddr.is_none_or(|addr| client.laddr.as_bytes() == addr)
             && self.age_secs_min.is_none_or(|age| age_secs >= age)
@@ -80,7 +81,7 @@ pub(super) fn kill(ax: &mut AdminCtx) -> CmdResult {
     let by_address = args.left() == 1;
     let filter = match by_address {
         true => Filter { addr: Some(args.bytes()?), with_me: true, ..Filter::default() },
-        false => Filter::parse(args)?,
+        false => Filter::parse(args, &ax.core.users)?,
     };
     ax.session.publish_figures();
     let me = Arc::clone(&ax.session.client);

@@ -13,6 +13,9 @@ use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
 use crate::value::{Kind, List, Value};
 
+const BY_DENIED: &str = "ERR BY option of SORT denied due to insufficient ACL permissions.";
+const GET_DENIED: &str = "ERR GET option of SORT denied due to insufficient ACL permissions.";
+
 #[derive(Default)]
 struct Options<'a> {
     descending: bool,
@@ -45,8 +48,19 @@ impl<'a> Options<'a> {
                     options.count = Some(cx.args.i64()?);
                 }
                 "store" if access == Access::ReadWrite => options.store = Some(cx.args.bytes()?),
-                "by" => options.by = Some(cx.args.bytes()?),
-                "get" => options.gets.push(cx.args.bytes()?),
+                "by" => {
+                    let by = cx.args.bytes()?;
+                    if by.contains(&b'*') && !cx.reads_all_keys {
+                        return Err(CmdError::Const(BY_DENIED));
+                    }
+                    options.by = Some(by);
+                }
+                "get" => {
+                    options.gets.push(cx.args.bytes()?);
+                    if !cx.reads_all_keys {
+                        return Err(CmdError::Const(GET_DENIED));
+                    }
+                }
                 _ => return Err(CmdError::Syntax),
             }
         }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::acl::log::Reason;
 use crate::command::info::Fields;
 use crate::engine::context::AdminCtx;
 use crate::engine::core::Core;
@@ -76,15 +77,14 @@ fn input_and_output(core: &Core, out: &mut Fields) {
     out.put("client_output_buffer_limit_disconnections", closed);
     zeros(out, &["reply_buffer_shrinks", "reply_buffer_expands"]);
     turns(core, out);
-    zeros(
-        out,
-        &[
-            "acl_access_denied_auth",
-            "acl_access_denied_cmd",
-            "acl_access_denied_key",
-            "acl_access_denied_channel",
-        ],
-    );
+    for (name, reason) in [
+        ("acl_access_denied_auth", Reason::Auth),
+        ("acl_access_denied_cmd", Reason::Command),
+        ("acl_access_denied_key", Reason::Key),
+        ("acl_access_denied_channel", Reason::Channel),
+    ] {
+        out.put(name, core.users.log.count(reason));
+    }
 }
 
 /// There is no loop here that does everything: what is told is the turns of all threads.
