@@ -225,6 +225,8 @@ settings! {
         aof_use_rdb_preamble: bool = true, "aof-use-rdb-preamble", Kind::Plain, Traits::RUN;
         /// Note the time in the file, so that it can be cut at a moment.
         aof_timestamp_enabled: bool = false, "aof-timestamp-enabled", Kind::Plain, Traits::RUN;
+        /// Give what each write carries a checksum, in a line that Redis takes for a comment.
+        aof_checksums: bool = true, "aof-checksums", Kind::Plain, Traits::RUN;
         /// Sync a new base piece by piece while it is written.
         aof_rewrite_incremental_fsync: bool = true,
             "aof-rewrite-incremental-fsync", Kind::Plain, Traits::RUN;

@@ -145,6 +145,7 @@ fn set_rest(core: &Core, _: &Hold, old: &Config, new: &Config) -> Result<(), Ref
     }
     core.persist.journal.set_policy(policy(new.appendfsync));
     core.persist.journal.set_stamps(new.aof_timestamp_enabled);
+    core.persist.journal.set_checksums(new.aof_checksums);
     core.heed_settings(new);
     if let Some(world) = core.world.get() {
         world.set_crash_log(new.crash_log_enabled);

@@ -14,7 +14,7 @@ use crate::engine::core::Core;
 use crate::engine::saving::{self, Begun};
 use crate::keyspace::lock::Hold;
 use crate::persist::aof::manifest::{
-    BaseFormat, Manifest, Part, orphan, path_in, temp_increment_name,
+    BaseFormat, Manifest, Part, Seal, orphan, path_in, temp_increment_name,
 };
 use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
 use crate::persist::state::{Aof, AofState, Child, Work};
@@ -51,12 +51,13 @@ fn fill(
     format: BaseFormat,
     stamp: bool,
     each_key: &mut dyn FnMut(),
-) -> Result<(), SnapshotError> {
+) -> Result<Seal, SnapshotError> {
     let sink = GrowingFile::new(file, plan.incremental_sync);
-    match format {
-        BaseFormat::Rdb => snapshot::write_rdb(hold, sink, plan, each_key).map(drop),
-        BaseFormat::Aof => snapshot::write_commands(hold, sink, plan, stamp, each_key).map(drop),
-    }
+    let written = match format {
+        BaseFormat::Rdb => snapshot::write_rdb(hold, sink, plan, each_key),
+        BaseFormat::Aof => snapshot::write_commands(hold, sink, plan, stamp, each_key),
+    };
+    written.map(|sink| sink.seal())
 }
 
 /// BGREWRITEAOF. `in_transaction` puts it off, as a running child does.
@@ -116,8 +117,10 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
         saving::fork(core, hold, |hold, reporter| {
             let mut write = || -> Result<(), SnapshotError> {
                 let file = disk.create(&temp_base(&dir, std::process::id()))?;
-                fill(hold, &file, &plan, format, stamp, &mut || reporter.key())?;
-                Ok(file.sync()?)
+                let seal = fill(hold, &file, &plan, format, stamp, &mut || reporter.key())?;
+                file.sync()?;
+                reporter.sealed(seal);
+                Ok(())
             };
             write().map_err(|error| error.to_string())
         })
@@ -159,7 +162,7 @@ fn cut(core: &Core, config: &Config, dir: &Path) -> Result<(), String> {
         AofState::Off => {}
         AofState::Starting => {
             let file = disk.create_log(&path_in(dir, &temp_increment_name(name))).map_err(told)?;
-            aof.cut = journal.switch(Some(Arc::new(file)), 0);
+            aof.cut = journal.switch(Some(Arc::new(file)), 0, Some(0));
         }
         AofState::On => {
             // Only the last increment may end in the middle of a record, and nothing in a later
@@ -172,7 +175,7 @@ fn cut(core: &Core, config: &Config, dir: &Path) -> Result<(), String> {
                 journal.sync();
             }
             let file = add_increment(core, &mut aof, dir, name).map_err(told)?;
-            aof.cut = journal.switch(Some(Arc::new(file)), 0);
+            aof.cut = journal.switch(Some(Arc::new(file)), 0, Some(0));
             aof.size_before_increment = sizes(core, &aof.manifest, dir, 1);
         }
     }
@@ -204,6 +207,9 @@ pub fn refuse_orphans(dir: &Path, name: &[u8], but: Option<&[u8]>) -> Result<(),
 fn add_increment(core: &Core, aof: &mut Aof, dir: &Path, name: &[u8]) -> Result<DiskFile, FsError> {
     let disk = &core.persist.disk;
     let mut manifest = aof.manifest.clone();
+    // What the disk may have lost is not vouched for.
+    let tainted = core.persist.journal.is_tainted();
+    manifest.seal_increment(core.persist.journal.seal().filter(|_| !tainted));
     let path = manifest.new_increment(name).path(dir);
     tracing::info!("Creating AOF incr file {} on background rewrite", path.display());
     let file = disk.create_log(&path)?;
@@ -276,7 +282,7 @@ fn adopt(core: &Core, child: &Child) -> Result<(), String> {
         true => BaseFormat::Rdb,
         false => BaseFormat::Aof,
     };
-    let base = manifest.new_base(name, format).path(&dir);
+    let base = manifest.new_base(name, format, child.seal).path(&dir);
     disk.rename_durably(&child.temp, &base).map_err(told)?;
     let kept = match aof.state {
         AofState::Off => 0,
@@ -380,14 +386,15 @@ pub fn open(core: &Core, hold: &Hold) -> Result<(), OpenError> {
         announce(disk, &aof, &dir, name).map_err(OpenError::Announce)?;
         let mut manifest = aof.manifest.clone();
         let format = base_format(&config);
-        let path = manifest.new_base(name, format).path(&dir);
+        let path = manifest.new_base(name, format, None).path(&dir);
         tracing::info!("Creating AOF base file {} on server start", path.display());
         let temp = temp_base(&dir, std::process::id());
         let plan = plan(core, &config);
         let stamp = config.aof_timestamp_enabled;
-        disk.write_atomically(&path, &temp, |file| -> Result<(), SnapshotError> {
+        let seal = disk.write_atomically(&path, &temp, |file| {
             fill(hold, file, &plan, format, stamp, &mut || {})
         })?;
+        manifest.seal_base(seal);
         aof.manifest = manifest;
     }
     let file = match aof.manifest.increments().last() {
@@ -398,7 +405,8 @@ pub fn open(core: &Core, hold: &Hold) -> Result<(), OpenError> {
     aof.size_before_increment = sizes(core, &aof.manifest, &dir, 1);
     aof.size_at_rewrite = aof.size_before_increment + size;
     aof.state = AofState::On;
-    core.persist.journal.switch(Some(Arc::new(file)), size);
+    let sum = if size == 0 { Some(0) } else { aof.loaded_sum };
+    core.persist.journal.switch(Some(Arc::new(file)), size, sum);
     Ok(())
 }
 

@@ -203,11 +203,12 @@ pub fn watch(
         started_at: UnixMs::now(),
         dirty,
         temp,
+        seal: None,
         killed: false,
     };
     core.persist.set_child(Some(child));
     let listen = move || {
-        let mut failure = None;
+        let (mut failure, mut seal) = (None, None);
         let pid = forked.pid;
         let code = forked.wait(|report| match report {
             Report::Progress { keys, cow } => {
@@ -218,6 +219,7 @@ pub fn watch(
                     progress.cow_peak.fetch_max(cow, Ordering::Relaxed);
                 }
             }
+            Report::Sealed(told) => seal = Some(told),
             Report::Failed(text) => failure = Some(text),
         });
         let result = match (code, failure) {
@@ -228,7 +230,7 @@ pub fn watch(
         };
         let child = core.persist.child.lock().clone();
         if let Some(child) = child.filter(|child| child.pid == pid) {
-            finish(core, child, result);
+            finish(core, Child { seal, ..child }, result);
         }
     };
     let spawned = std::thread::Builder::new().name("child-watch".to_owned()).spawn(listen);

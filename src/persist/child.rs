@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::unistd::{ForkResult, Pid, fork, pipe};
 
 use crate::keyspace::lock::{Hold, ShardSet};
+use crate::persist::aof::manifest::Seal;
 
 /// Whether this process is a forked child; the panic hook looks at it.
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
@@ -37,8 +38,11 @@ pub const EXIT_FAILED: i32 = 1;
 const EXIT_PANIC: i32 = 70;
 /// Keys between two reports.
 const REPORT_KEYS: u64 = 1024;
-/// A report: keys written and bytes copied, 8 bytes each; or the text of a failure.
+/// A report: a tag and two numbers of 8 bytes; or a tag and the text of a failure.
 const REPORT_BYTES: usize = 17;
+const TAG_PROGRESS: u8 = 0;
+const TAG_FAILED: u8 = 1;
+const TAG_SEALED: u8 = 2;
 
 /// The child's end of the pipe.
 pub struct Reporter {
@@ -56,6 +60,8 @@ pub enum Report {
         /// Bytes.
         cow: u64,
     },
+    /// What the child's file holds.
+    Sealed(Seal),
     /// Why the child failed.
     Failed(String),
 }
@@ -70,17 +76,26 @@ impl Reporter {
         }
     }
 
+    /// The file is written, and holds this.
+    pub fn sealed(&mut self, seal: Seal) {
+        self.tell(TAG_SEALED, seal.size, seal.sum);
+    }
+
     fn report(&mut self, measure: bool) {
         let cow = if measure { private_dirty_bytes() } else { 0 };
-        let mut report = [0u8; REPORT_BYTES];
-        report[1..9].copy_from_slice(&self.keys.to_le_bytes());
-        report[9..17].copy_from_slice(&cow.to_le_bytes());
+        self.tell(TAG_PROGRESS, self.keys, cow);
+    }
+
+    fn tell(&mut self, tag: u8, first: u64, second: u64) {
+        let mut report = [tag; REPORT_BYTES];
+        report[1..9].copy_from_slice(&first.to_le_bytes());
+        report[9..17].copy_from_slice(&second.to_le_bytes());
         // Without a parent that listens there is nobody to tell.
         let _ = self.pipe.write_all(&report);
     }
 
     fn fail(&mut self, text: &str) {
-        let mut message = vec![1];
+        let mut message = vec![TAG_FAILED];
         message.extend_from_slice(text.as_bytes());
         let _ = self.pipe.write_all(&message);
     }
@@ -161,16 +176,19 @@ impl Forked {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
             }
-            while !failed && bytes.len() >= REPORT_BYTES && bytes[0] == 0 {
+            while bytes.len() >= REPORT_BYTES && bytes[0] != TAG_FAILED {
                 let (report, _) = bytes.split_first_chunk::<REPORT_BYTES>().expect("checked");
                 let number = |at: usize| {
                     let bytes = report[at..at + 8].try_into().expect("eight bytes");
                     u64::from_le_bytes(bytes)
                 };
-                hear(Report::Progress { keys: number(1), cow: number(9) });
+                hear(match report[0] {
+                    TAG_SEALED => Report::Sealed(Seal { size: number(1), sum: number(9) }),
+                    _ => Report::Progress { keys: number(1), cow: number(9) },
+                });
                 bytes.drain(..REPORT_BYTES);
             }
-            failed = bytes.first() == Some(&1);
+            failed = bytes.first() == Some(&TAG_FAILED);
         }
         if failed {
             hear(Report::Failed(String::from_utf8_lossy(&bytes[1..]).into_owned()));

@@ -19,7 +19,10 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::{Condvar, Mutex};
 
 use crate::base::clock::{self, UnixMs};
+use crate::base::crc::{Crc64, combine};
 use crate::base::fs::{DiskFile, FsError};
+use crate::persist::aof::group;
+use crate::persist::aof::manifest::Seal;
 use crate::persist::framing::Framing;
 
 /// A position in the journal: bytes appended since the process began. Not a file offset.
@@ -43,6 +46,8 @@ pub enum SyncPolicy {
 struct Pending {
     bytes: Vec<u8>,
     framing: Framing,
+    /// Whether groups carry checksums.
+    grouped: bool,
     /// Second of the last `#TS:` annotation.
     stamped: u64,
 }
@@ -53,6 +58,9 @@ struct End {
     file: Option<Arc<DiskFile>>,
     /// Bytes of the file that are whole records.
     size: u64,
+    /// The checksum of the file when it was opened, if that is known, and of what was added.
+    opened: Option<(u64, u64)>,
+    added: Crc64,
     /// Taken from pending and not in the file, because a write failed.
     unwritten: Vec<u8>,
     /// A buffer to exchange with pending.
@@ -85,6 +93,8 @@ pub enum Durable {
 pub struct Journal {
     active: AtomicBool,
     stamps: AtomicBool,
+    /// `aof-checksums`
+    checksums: AtomicBool,
     /// How long each write is held up, microseconds: only ever by DEBUG.
     delay_us: AtomicU64,
     policy: AtomicU8,
@@ -117,6 +127,7 @@ impl Default for Journal {
         Journal {
             active: AtomicBool::new(false),
             stamps: AtomicBool::new(false),
+            checksums: AtomicBool::new(false),
             delay_us: AtomicU64::new(0),
             policy: AtomicU8::new(SyncPolicy::EverySec as u8),
             pending: Mutex::default(),
@@ -169,6 +180,11 @@ impl Journal {
         self.stamps.store(on, Ordering::Relaxed);
     }
 
+    /// Sets `aof-checksums`; it holds for files that are begun from now on.
+    pub fn set_checksums(&self, on: bool) {
+        self.checksums.store(on, Ordering::Relaxed);
+    }
+
     /// DEBUG AOF-FLUSH-SLEEP
     pub fn set_delay(&self, us: u64) {
         self.delay_us.store(us, Ordering::Relaxed);
@@ -184,6 +200,9 @@ impl Journal {
     ) -> LogOffset {
         let mut pending = self.pending.lock();
         let before = pending.bytes.len();
+        if before == 0 && pending.grouped {
+            pending.bytes.extend_from_slice(&group::PLACEHOLDER);
+        }
         if self.stamps.load(Ordering::Relaxed) && pending.stamped != now.secs() {
             pending.stamped = now.secs();
             let stamp = format!("#TS:{}\r\n", now.secs());
@@ -213,6 +232,15 @@ impl Journal {
     /// Bytes of the present increment.
     pub fn size(&self) -> u64 {
         self.size.load(Ordering::Relaxed)
+    }
+
+    /// Size and checksum of the present increment, if its checksum is known. Whoever holds the locks
+    /// of all shards and has drained the journal knows that they are those of the whole file.
+    pub fn seal(&self) -> Option<Seal> {
+        let end = self.end.lock();
+        let (sum, size) = end.opened?;
+        let sum = combine(sum, end.added.value(), end.size - size);
+        Some(Seal { size: end.size, sum })
     }
 
     /// Syncs done since the start.
@@ -250,6 +278,9 @@ impl Journal {
     fn flush_locked(&self, end: &mut End) {
         {
             let mut pending = self.pending.lock();
+            // Of the file that is written to: what is before it counts as nothing.
+            let unsynced = self.written().0.saturating_sub(self.synced().0);
+            group::seal(&mut pending.bytes, end.size.saturating_sub(unsynced));
             if end.unwritten.is_empty() {
                 std::mem::swap(&mut pending.bytes, &mut end.spare);
                 std::mem::swap(&mut end.unwritten, &mut end.spare);
@@ -273,6 +304,7 @@ impl Journal {
         }
         let count = end.unwritten.len() as u64;
         end.size += count;
+        end.added.update(&end.unwritten);
         end.unwritten.clear();
         if end.unwritten.capacity() > SPARE_BYTES_MAX {
             end.unwritten = Vec::new();
@@ -300,6 +332,7 @@ impl Journal {
         }
         if file.set_len(end.size).is_err() {
             // The next attempt goes on in the middle of the record.
+            end.added.update(&end.unwritten[..reached]);
             end.unwritten.drain(..reached);
             end.size += reached as u64;
             self.written.fetch_add(reached as u64, Ordering::AcqRel);
@@ -488,7 +521,9 @@ impl Journal {
     /// What could not be written to the old file never reaches the new one: there it would be
     /// replayed on top of a base that holds it already. Where the old file counts, `drain` comes
     /// first.
-    pub fn switch(&self, file: Option<Arc<DiskFile>>, size: u64) -> LogOffset {
+    ///
+    /// `size` and `sum` are those of the new file so far; without a sum it will have none.
+    pub fn switch(&self, file: Option<Arc<DiskFile>>, size: u64, sum: Option<u64>) -> LogOffset {
         let mut end = self.end.lock();
         self.flush_locked(&mut end);
         if !end.unwritten.is_empty() {
@@ -502,13 +537,17 @@ impl Journal {
             end.retired.push((old, upto));
         }
         self.active.store(file.is_some(), Ordering::Release);
+        let grouped = file.is_some() && self.checksums.load(Ordering::Relaxed);
         end.file = file;
         end.size = size;
+        end.opened = sum.map(|sum| (sum, size));
+        end.added = Crc64::new();
         self.size.store(size, Ordering::Relaxed);
         // Whoever reads the new file alone must learn the database, and the time.
         let mut pending = self.pending.lock();
         pending.framing.restart();
         pending.stamped = 0;
+        pending.grouped = grouped;
         drop(pending);
         self.appended()
     }
@@ -516,7 +555,7 @@ impl Journal {
     /// Ends writing: nothing more is recorded, and nothing is owed for what was. The caller holds
     /// the locks of all shards.
     pub fn close(&self) {
-        let upto = self.switch(None, 0);
+        let upto = self.switch(None, 0, None);
         self.sync();
         *self.tainted.lock() = None;
         self.end.lock().retired.clear();
@@ -604,7 +643,7 @@ mod tests {
 
         fn switch(&self, name: &str) {
             let file = self.disk.create_log(&self.dir.path().join(name)).unwrap();
-            self.journal.switch(Some(Arc::new(file)), 0);
+            self.journal.switch(Some(Arc::new(file)), 0, Some(0));
         }
 
         fn append(&self, record: &[u8]) -> LogOffset {

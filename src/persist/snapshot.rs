@@ -5,12 +5,14 @@
 use std::sync::Arc;
 
 use crate::base::clock::UnixMs;
+use crate::base::crc::Crc64;
 use crate::base::fs::{DiskFile, FsError};
 use crate::config::{Config, MaxmemoryPolicy, REDIS_VERSION};
 use crate::ds::dict::Keyed;
 use crate::keyspace::entry::{Entry, Held, Text};
 use crate::keyspace::lock::Hold;
 use crate::keyspace::view::{entries, lfu_counter};
+use crate::persist::aof::manifest::Seal;
 use crate::persist::aof::rewrite::CommandWriter;
 use crate::persist::rdb::writer::{
     About, Compression, KeyFacts, ReplicationState, Settings, WriteError, Writer,
@@ -116,12 +118,20 @@ pub struct GrowingFile<'f> {
     incremental: bool,
     written: u64,
     asked: u64,
+    sum: Crc64,
 }
 
 impl<'f> GrowingFile<'f> {
     /// Wraps an empty file.
     pub fn new(file: &'f DiskFile, incremental: bool) -> GrowingFile<'f> {
-        GrowingFile { file, incremental, written: 0, asked: 0 }
+        GrowingFile { file, incremental, written: 0, asked: 0, sum: Crc64::new() }
+    }
+}
+
+impl GrowingFile<'_> {
+    /// What was written.
+    pub fn seal(&self) -> Seal {
+        Seal { size: self.written, sum: self.sum.value() }
     }
 }
 
@@ -129,6 +139,7 @@ impl Sink for GrowingFile<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.file.append(bytes).map_err(|(_, error)| error.source)?;
         self.written += bytes.len() as u64;
+        self.sum.update(bytes);
         if self.incremental && self.written - self.asked >= WRITEBACK_BYTES {
             self.file.start_writeback(self.asked, self.written - self.asked);
             self.asked = self.written;

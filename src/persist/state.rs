@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::base::clock::{self, Steady, UnixMs};
 use crate::base::fs::Disk;
 use crate::config::{AppendFsync, Config};
-use crate::persist::aof::manifest::Manifest;
+use crate::persist::aof::manifest::{Manifest, Seal};
 use crate::persist::backlog::Backlog;
 use crate::persist::journal::{Journal, LogOffset, SyncPolicy};
 use crate::persist::savepoint::{LastSave, RewriteLimit};
@@ -76,6 +76,21 @@ pub struct Book {
     /// Keys that the last load at the start skipped because their deadline had passed, and keys
     /// it loaded.
     pub loaded_keys: (u64, u64),
+    /// What the last start moved aside.
+    pub recovery: Option<Recovery>,
+}
+
+/// A damaged end of the append-only file that was moved aside.
+#[derive(Clone, Debug)]
+pub struct Recovery {
+    /// When.
+    pub at: UnixMs,
+    /// Where it is kept.
+    pub file: PathBuf,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Commands in it that can be read.
+    pub commands: u64,
 }
 
 /// Whether and where records are written.
@@ -103,6 +118,8 @@ pub struct Aof {
     pub size_at_rewrite: u64,
     /// Bytes of base and increments but the one that is written to.
     pub size_before_increment: u64,
+    /// The checksum of the last increment as it was loaded.
+    pub loaded_sum: Option<u64>,
     /// Where the journal went on in the present increment.
     pub cut: LogOffset,
     /// The child whose base is wanted. One that was begun before the state changed is not: the
@@ -136,6 +153,8 @@ pub struct Child {
     pub dirty: u64,
     /// The file it writes.
     pub temp: PathBuf,
+    /// What it said its file holds.
+    pub seal: Option<Seal>,
     /// Set when it was told to end.
     pub killed: bool,
 }
@@ -176,6 +195,7 @@ impl Persistence {
         let journal = Journal::default();
         journal.set_policy(policy(config.appendfsync));
         journal.set_stamps(config.aof_timestamp_enabled);
+        journal.set_checksums(config.aof_checksums);
         Persistence {
             journal,
             backlog: Backlog::default(),
@@ -198,6 +218,7 @@ impl Persistence {
                 fork_usec: 0,
                 forks: 0,
                 loaded_keys: (0, 0),
+                recovery: None,
             }),
             aof: Mutex::default(),
             child: Mutex::new(None),

@@ -94,6 +94,12 @@ fn append_only_file(core: &Core, book: &Book, out: &mut Fields) {
     out.put("aof_buffer_length", appended.saturating_sub(written));
     out.put("aof_pending_bio_fsync", u8::from(journal.synced() < journal.written()));
     out.put("aof_delayed_fsync", 0);
+    if let Some(recovery) = &book.recovery {
+        out.put("aof_last_recovery_time", recovery.at.secs());
+        out.put("aof_last_recovery_bytes", recovery.bytes);
+        out.put("aof_last_recovery_commands", recovery.commands);
+        out.put("aof_last_recovery_file", recovery.file.display());
+    }
 }
 
 /// Fields that are shown only while files are loaded.

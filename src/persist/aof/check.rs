@@ -3,11 +3,15 @@
 //! Only the last file may be cut. The wording is that of Redis's tool, since scripts look for it.
 
 use std::io::{self, BufRead, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::group::{self, HEADER_BYTES, Header};
 use super::input::Input;
 use super::manifest::{Manifest, Part};
-use crate::base::fs::{Disk, DiskFile, dir_of};
+use super::tail;
+use crate::base::crc::crc64;
+use crate::base::fs::{Disk, DiskFile, FsError, Verb, dir_of};
 use crate::persist::rdb::check::check_stream;
 use crate::persist::rdb::reader::is_snapshot;
 
@@ -239,8 +243,8 @@ impl Checker<'_> {
         }
         let mut input = Input::new(reader, start);
         let valid_up_to = match self.commands(&mut input, path, place)? {
-            Scan::Timestamp { offset, secs } => {
-                if file.set_len(offset).and_then(|()| file.sync()).is_err() {
+            Scan::Timestamp { offset, secs, group } => {
+                if cut(&file, offset, group).is_err() {
                     let path = path.display();
                     let text = format!("Failed to truncate AOF {path} to timestamp {secs}");
                     return self.give_up(&text);
@@ -285,6 +289,16 @@ impl Checker<'_> {
                 "Failed to truncate AOF {name} because it is not the last file"
             ));
         }
+        if let Ok(commands) = tail::commands_behind(file, valid_up_to) {
+            say!(self, "What would be cut off holds {}", tail::told(&commands))?;
+        }
+        if let Ok(Some(offset)) = tail::synced_before(file, valid_up_to, size) {
+            say!(
+                self,
+                "The group at offset {offset} behind it is whole: it and all that follows would \
+                 be cut off too"
+            )?;
+        }
         say!(
             self,
             "This will shrink the AOF {name} from {size} bytes, with {diff} bytes, to \
@@ -323,8 +337,15 @@ impl Checker<'_> {
             match next {
                 None => break,
                 Some(b'#') => {
-                    if let Some(secs) = self.annotation(input, path, place)? {
-                        return Ok(Scan::Timestamp { offset: secs.1, secs: secs.0 });
+                    let scan = match self.annotation(input, path, place)? {
+                        Note::Passed => None,
+                        Note::Cut { offset, secs } => {
+                            Some(Scan::Timestamp { offset, secs, group: None })
+                        }
+                        Note::Group(header) => self.group(input, header, path, place)?,
+                    };
+                    if let Some(scan) = scan {
+                        return Ok(scan);
                     }
                 }
                 Some(b'*') => {
@@ -348,13 +369,54 @@ impl Checker<'_> {
         Ok(Scan::End { valid_up_to })
     }
 
-    /// Passes an annotation. If the file is to be cut before it: the moment asked for, the offset.
+    /// A group: its checksum, and then what is in it. Nothing when it is whole.
+    fn group<R: Read>(
+        &mut self,
+        input: &mut Input<R>,
+        header: Option<Header>,
+        path: &Path,
+        place: Place,
+    ) -> Result<Option<Scan>, Stop> {
+        let begins = input.offset();
+        let valid_up_to = begins.saturating_sub(HEADER_BYTES as u64);
+        let Some(header) = header else {
+            say!(self, "{}", at(self.last_read, "The header of a group is damaged").0)?;
+            return Ok(Some(Scan::End { valid_up_to: self.last_read }));
+        };
+        let bytes = input.bytes(header.bytes).unwrap_or_default();
+        if !header.fits(&bytes) {
+            let got = bytes.len();
+            let text = match (got as u64) < header.bytes {
+                true => format!("A group of {} bytes ends after {got} bytes", header.bytes),
+                false => "The checksum of a group is not that of its bytes".to_owned(),
+            };
+            say!(self, "{}", at(valid_up_to, &text).0)?;
+            return Ok(Some(Scan::End { valid_up_to }));
+        }
+        let mut inner = Input::new(bytes.as_slice(), begins);
+        Ok(match self.commands(&mut inner, path, place)? {
+            Scan::End { valid_up_to } if valid_up_to == input.offset() => None,
+            // Nothing is left of the group: it goes with its header.
+            Scan::Timestamp { offset, secs, .. } if offset == begins => {
+                Some(Scan::Timestamp { offset: valid_up_to, secs, group: None })
+            }
+            Scan::Timestamp { offset, secs, .. } => {
+                let kept = bytes.get(..(offset - begins) as usize).unwrap_or_default();
+                let sum = crc64(kept);
+                let header = Header { bytes: kept.len() as u64, sum, ..header };
+                Some(Scan::Timestamp { offset, secs, group: Some((valid_up_to, header)) })
+            }
+            end => Some(end),
+        })
+    }
+
+    /// Passes an annotation, or says what it is.
     fn annotation<R: Read>(
         &mut self,
         input: &mut Input<R>,
         path: &Path,
         place: Place,
-    ) -> Result<Option<(i64, u64)>, Stop> {
+    ) -> Result<Note, Stop> {
         let offset = input.offset();
         self.last_read = offset;
         let mut line = Vec::new();
@@ -363,16 +425,19 @@ impl Checker<'_> {
             return self
                 .give_up(&format!("Failed to read annotations from AOF {path}, aborting..."));
         }
+        if line.starts_with(group::PREFIX) {
+            return Ok(Note::Group(Header::parse(&line)));
+        }
         let (Repair::ToTimestamp(limit), Some(stated)) = (self.repair, line.strip_prefix(b"#TS:"))
         else {
-            return Ok(None);
+            return Ok(Note::Passed);
         };
         let digits = stated.strip_suffix(b"\r\n").and_then(|text| std::str::from_utf8(text).ok());
         let Some(secs) = digits.and_then(|text| text.parse::<i64>().ok()) else {
             return self.give_up("Invalid timestamp annotation");
         };
         if secs <= limit {
-            return Ok(None);
+            return Ok(Note::Passed);
         }
         let path = path.display();
         if offset == 0 {
@@ -390,7 +455,7 @@ impl Checker<'_> {
                  files and their lines in the manifest, then run this check again.",
             );
         }
-        Ok(Some((limit, offset)))
+        Ok(Note::Cut { offset, secs: limit })
     }
 
     fn command<R: Read>(
@@ -470,8 +535,35 @@ impl Checker<'_> {
 
 /// Where reading commands ended.
 enum Scan {
-    End { valid_up_to: u64 },
-    Timestamp { offset: u64, secs: i64 },
+    End {
+        valid_up_to: u64,
+    },
+    /// The moment to cut at; cut there, the group around it gets this header at that offset.
+    Timestamp {
+        offset: u64,
+        secs: i64,
+        group: Option<(u64, Header)>,
+    },
+}
+
+/// What an annotation is.
+enum Note {
+    /// It may be passed over.
+    Passed,
+    /// It is the moment to cut at.
+    Cut { offset: u64, secs: i64 },
+    /// The header of a group, if it is a sound one.
+    Group(Option<Header>),
+}
+
+/// Cuts a file off, durably.
+fn cut(file: &DiskFile, offset: u64, group: Option<(u64, Header)>) -> Result<(), FsError> {
+    file.set_len(offset)?;
+    if let Some((at, header)) = group {
+        let written = file.inner().write_all_at(&header.format(), at);
+        written.map_err(|error| file.error(Verb::Write, error))?;
+    }
+    file.sync()
 }
 
 fn at(offset: u64, text: &str) -> Broken {

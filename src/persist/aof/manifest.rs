@@ -56,9 +56,26 @@ pub struct Part {
     pub seq: u64,
     /// What it is.
     pub kind: PartKind,
+    /// What it holds, once it is finished.
+    pub seal: Option<Seal>,
+    /// What others say of it: pairs of words that have no meaning here.
+    pub others: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// By what a finished file is known. Redis passes these words over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// Its bytes.
+    pub size: u64,
+    /// Their CRC-64.
+    pub sum: u64,
 }
 
 impl Part {
+    fn new(name: Vec<u8>, seq: u64, kind: PartKind) -> Part {
+        Part { name, seq, kind, seal: None, others: Vec::new() }
+    }
+
     /// Where it is.
     pub fn path(&self, dir: &Path) -> PathBuf {
         dir.join(OsStr::from_bytes(&self.name))
@@ -192,8 +209,16 @@ impl Manifest {
         for part in self.base.iter().chain(&self.history).chain(&self.increments) {
             text.extend_from_slice(b"file ");
             put_word(&part.name, &mut text);
-            let rest = format!(" seq {} type {}\n", part.seq, part.kind.letter());
+            let rest = format!(" seq {} type {}", part.seq, part.kind.letter());
             text.extend_from_slice(rest.as_bytes());
+            if let Some(Seal { size, sum }) = part.seal {
+                text.extend_from_slice(format!(" size {size} crc64 {sum:016x}").as_bytes());
+            }
+            for word in part.others.iter().flat_map(|(key, value)| [key, value]) {
+                text.push(b' ');
+                put_word(word, &mut text);
+            }
+            text.push(b'\n');
         }
         text
     }
@@ -228,7 +253,7 @@ impl Manifest {
     }
 
     /// Makes a new base the present one; the old one becomes history.
-    pub fn new_base(&mut self, file: &[u8], format: BaseFormat) -> &Part {
+    pub fn new_base(&mut self, file: &[u8], format: BaseFormat, seal: Option<Seal>) -> &Part {
         if let Some(old) = self.base.take() {
             self.history.insert(0, Part { kind: PartKind::History, ..old });
         }
@@ -238,16 +263,31 @@ impl Manifest {
             BaseFormat::Aof => ".base.aof",
         };
         let name = numbered(file, self.base_seq, suffix);
-        self.base.insert(Part { name, seq: self.base_seq, kind: PartKind::Base })
+        let part = Part::new(name, self.base_seq, PartKind::Base);
+        self.base.insert(Part { seal, ..part })
     }
 
     /// Adds a new increment at the end.
     pub fn new_increment(&mut self, file: &[u8]) -> &Part {
         self.increment_seq += 1;
         let name = numbered(file, self.increment_seq, ".incr.aof");
-        let part = Part { name, seq: self.increment_seq, kind: PartKind::Increment };
+        let part = Part::new(name, self.increment_seq, PartKind::Increment);
         self.increments.push(part);
         self.increments.last().expect("just pushed")
+    }
+
+    /// The base is written, and holds this.
+    pub fn seal_base(&mut self, seal: Seal) {
+        if let Some(part) = &mut self.base {
+            part.seal = Some(seal);
+        }
+    }
+
+    /// The last increment is finished; another follows.
+    pub fn seal_increment(&mut self, seal: Option<Seal>) {
+        if let Some(part) = self.increments.last_mut() {
+            part.seal = seal;
+        }
     }
 
     /// The name the next increment will have.
@@ -276,7 +316,7 @@ impl Manifest {
     /// Takes the single file of a server before 7.0 as the base.
     pub fn adopt_single_file(&mut self, file: &[u8]) {
         self.base_seq = 1;
-        self.base = Some(Part { name: file.to_vec(), seq: 1, kind: PartKind::Base });
+        self.base = Some(Part::new(file.to_vec(), 1, PartKind::Base));
     }
 }
 
@@ -304,6 +344,7 @@ fn parse_part(line: &[u8]) -> Result<Part, &'static str> {
     let words = split_words(line).filter(|words| words.len() >= 6 && words.len() % 2 == 0);
     let words = words.ok_or(FORMAT)?;
     let (mut name, mut seq, mut letter) = (None, 0, None);
+    let (mut size, mut sum, mut others) = (None, None, Vec::new());
     for pair in words.chunks_exact(2) {
         let [key, value] = pair else { continue };
         if key.eq_ignore_ascii_case(b"file") {
@@ -315,6 +356,13 @@ fn parse_part(line: &[u8]) -> Result<Part, &'static str> {
             seq = leading_number(value);
         } else if key.eq_ignore_ascii_case(b"type") {
             letter = value.first().copied();
+        } else if key == b"size" {
+            size = Some(text(value).and_then(|text| text.parse().ok()).ok_or(FORMAT)?);
+        } else if key == b"crc64" {
+            let hex = text(value).filter(|text| text.len() == 16);
+            sum = Some(hex.and_then(|hex| u64::from_str_radix(hex, 16).ok()).ok_or(FORMAT)?);
+        } else {
+            others.push((key.clone(), value.clone()));
         }
     }
     let (Some(name), true, Some(letter)) = (name, seq > 0, letter) else { return Err(FORMAT) };
@@ -324,7 +372,12 @@ fn parse_part(line: &[u8]) -> Result<Part, &'static str> {
         b'h' => PartKind::History,
         _ => return Err("Unknown AOF file type"),
     };
-    Ok(Part { name, seq, kind })
+    let seal = size.zip(sum).map(|(size, sum)| Seal { size, sum });
+    Ok(Part { seal, others, ..Part::new(name, seq, kind) })
+}
+
+fn text(word: &[u8]) -> Option<&str> {
+    std::str::from_utf8(word).ok()
 }
 
 fn leading_number(text: &[u8]) -> u64 {
@@ -469,10 +522,16 @@ mod tests {
     #[test]
     fn rewrite_moves_the_old_to_history_and_keeps_counting() {
         let mut manifest = Manifest::default();
-        assert_eq!(manifest.new_base(FILE, BaseFormat::Rdb).name, b"appendonly.aof.1.base.rdb");
+        assert_eq!(
+            manifest.new_base(FILE, BaseFormat::Rdb, None).name,
+            b"appendonly.aof.1.base.rdb"
+        );
         assert_eq!(manifest.new_increment(FILE).name, b"appendonly.aof.1.incr.aof");
         assert_eq!(manifest.new_increment(FILE).name, b"appendonly.aof.2.incr.aof");
-        assert_eq!(manifest.new_base(FILE, BaseFormat::Aof).name, b"appendonly.aof.2.base.aof");
+        assert_eq!(
+            manifest.new_base(FILE, BaseFormat::Aof, None).name,
+            b"appendonly.aof.2.base.aof"
+        );
         manifest.retire_increments(1);
         let text = String::from_utf8(manifest.format()).unwrap();
         assert_eq!(

@@ -6,6 +6,7 @@
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
+use super::group;
 use super::input::Input;
 
 /// The longest line of a header of a command or an argument.
@@ -65,6 +66,24 @@ pub enum Outcome {
         /// What is wrong, in a sentence.
         what: String,
     },
+    /// A group is not what its checksum says, or the file goes on behind its groups with what is
+    /// none.
+    Damaged {
+        /// Where the last whole command or transaction ends.
+        valid_up_to: u64,
+        /// What is wrong, in a sentence.
+        what: String,
+    },
+    /// A group is what its checksum says, and still no sequence of commands: whoever wrote it did
+    /// so wrongly.
+    Invalid {
+        /// Where the group begins.
+        offset: u64,
+        /// Where the last whole command or transaction ends.
+        valid_up_to: u64,
+        /// What is wrong, in a sentence.
+        what: String,
+    },
     /// The callback wanted no more, after the command that begins here.
     Stopped {
         /// Where.
@@ -95,44 +114,132 @@ impl<F: FnMut(Entry) -> ControlFlow<()>> Replay for F {
 /// Reads commands from `file`, which is at `offset`, to its end.
 pub fn replay<R: Read>(file: R, offset: u64, user: &mut impl Replay) -> io::Result<Outcome> {
     let mut input = Input::new(file, offset);
-    let mut line = Vec::new();
-    let mut valid_up_to = offset;
-    let mut commands = 0;
-    let mut in_multi = false;
-    loop {
-        let at = input.offset();
-        match input.peek()? {
-            None if in_multi => return Ok(Outcome::Truncated { valid_up_to, in_multi }),
-            None => return Ok(Outcome::Ok { size: at, commands }),
-            Some(b'#') => {
-                if !annotation(&mut input, &mut line, user)? {
-                    return Ok(Outcome::Truncated { valid_up_to, in_multi });
-                }
-                if !in_multi {
-                    valid_up_to = input.offset();
+    let mut run = Run { user, valid_up_to: offset, commands: 0, in_multi: false, grouped: false };
+    let outcome = run.to_end(&mut input)?;
+    let (valid_up_to, in_multi) = (run.valid_up_to, run.in_multi);
+    let damaged = |what: String| Outcome::Damaged { valid_up_to, what };
+    Ok(match outcome {
+        None if in_multi => Outcome::Truncated { valid_up_to, in_multi },
+        None => Outcome::Ok { size: input.offset(), commands: run.commands },
+        // Everything here was written in groups: what is in none was never acknowledged whole.
+        Some(Outcome::Truncated { .. }) if run.grouped => {
+            damaged("the file ends inside a command".to_owned())
+        }
+        Some(Outcome::Bad { what, .. }) if run.grouped => damaged(what),
+        Some(outcome) => outcome,
+    })
+}
+
+struct Run<'u, U> {
+    user: &'u mut U,
+    valid_up_to: u64,
+    commands: u64,
+    in_multi: bool,
+    /// Whether a group was met.
+    grouped: bool,
+}
+
+/// What an annotation was.
+enum Note {
+    /// One that is passed over, or was told.
+    Passed,
+    /// The file ends in it.
+    Short,
+    /// The header of a group.
+    Group(Option<group::Header>),
+}
+
+impl<U: Replay> Run<'_, U> {
+    /// Reads on to the end of the file; nothing when it is whole.
+    fn to_end<R: Read>(&mut self, input: &mut Input<R>) -> io::Result<Option<Outcome>> {
+        let mut line = Vec::new();
+        while let Some(first) = input.peek()? {
+            if first != b'#' {
+                if let Some(outcome) = self.command(input, &mut line)? {
+                    return Ok(Some(outcome));
                 }
                 continue;
             }
-            Some(_) => {}
+            match annotation(input, &mut line, self.user)? {
+                Note::Passed if self.in_multi => {}
+                Note::Passed => self.valid_up_to = input.offset(),
+                Note::Short => {
+                    let (valid_up_to, in_multi) = (self.valid_up_to, self.in_multi);
+                    return Ok(Some(Outcome::Truncated { valid_up_to, in_multi }));
+                }
+                Note::Group(header) => {
+                    if let Some(outcome) = self.group(input, header)? {
+                        return Ok(Some(outcome));
+                    }
+                }
+            }
         }
-        let argv = match read_command(&mut input, &mut line)? {
+        Ok(None)
+    }
+
+    /// A group is read whole and checked before anything of it is handed out.
+    fn group<R: Read>(
+        &mut self,
+        input: &mut Input<R>,
+        header: Option<group::Header>,
+    ) -> io::Result<Option<Outcome>> {
+        self.grouped = true;
+        let damaged = |what: &str| {
+            Ok(Some(Outcome::Damaged { valid_up_to: self.valid_up_to, what: what.to_owned() }))
+        };
+        if self.in_multi {
+            return damaged("a group inside a transaction");
+        }
+        let Some(header) = header else { return damaged("a group's header is damaged") };
+        let begins = input.offset();
+        let bytes = input.bytes(header.bytes)?;
+        if (bytes.len() as u64) < header.bytes {
+            return damaged("the file ends inside a group");
+        }
+        if !header.fits(&bytes) {
+            return damaged("a group's checksum is not that of its bytes");
+        }
+        let inner = self.to_end(&mut Input::new(bytes.as_slice(), begins))?;
+        let wrong = |what: &str| {
+            let (offset, valid_up_to) = (begins, self.valid_up_to);
+            Ok(Some(Outcome::Invalid { offset, valid_up_to, what: what.to_owned() }))
+        };
+        match inner {
+            None if self.in_multi => wrong("a group that ends inside a transaction"),
+            None => Ok(None),
+            Some(Outcome::Truncated { .. }) => wrong("a group that ends inside a command"),
+            Some(Outcome::Bad { what, .. } | Outcome::Damaged { what, .. }) => wrong(&what),
+            Some(outcome) => Ok(Some(outcome)),
+        }
+    }
+
+    fn command<R: Read>(
+        &mut self,
+        input: &mut Input<R>,
+        line: &mut Vec<u8>,
+    ) -> io::Result<Option<Outcome>> {
+        let (at, valid_up_to, in_multi) = (input.offset(), self.valid_up_to, self.in_multi);
+        let argv = match read_command(input, line)? {
             Parsed::Whole(argv) => argv,
-            Parsed::Short => return Ok(Outcome::Truncated { valid_up_to, in_multi }),
-            Parsed::Bad { offset, what } => return Ok(Outcome::Bad { offset, valid_up_to, what }),
+            Parsed::Short => return Ok(Some(Outcome::Truncated { valid_up_to, in_multi })),
+            Parsed::Bad { offset, what } => {
+                return Ok(Some(Outcome::Bad { offset, valid_up_to, what }));
+            }
         };
         let framing = match framing_of(&argv, in_multi) {
             Ok(framing) => framing,
-            Err(what) => return Ok(Outcome::Bad { offset: at, valid_up_to, what }),
+            Err(what) => return Ok(Some(Outcome::Bad { offset: at, valid_up_to, what })),
         };
-        in_multi = matches!(framing, Framing::Multi | Framing::Queued);
+        self.in_multi = matches!(framing, Framing::Multi | Framing::Queued);
         let end = input.offset();
-        if !in_multi {
-            valid_up_to = end;
+        if !self.in_multi {
+            self.valid_up_to = end;
         }
-        commands += 1;
-        if user.command(Entry { argv, offset: at, end, framing }).is_break() {
-            return Ok(Outcome::Stopped { offset: at });
+        self.commands += 1;
+        if self.user.command(Entry { argv, offset: at, end, framing }).is_break() {
+            return Ok(Some(Outcome::Stopped { offset: at }));
         }
+        Ok(None)
     }
 }
 
@@ -149,22 +256,25 @@ fn framing_of(argv: &[Vec<u8>], in_multi: bool) -> Result<Framing, String> {
     }
 }
 
-/// Passes an annotation; false if the file ends in it.
+/// Passes an annotation.
 fn annotation<R: Read>(
     input: &mut Input<R>,
     line: &mut Vec<u8>,
     user: &mut impl Replay,
-) -> io::Result<bool> {
+) -> io::Result<Note> {
     let at = input.offset();
     input.line(HEADER_BYTES_MAX, line)?;
+    if line.starts_with(group::PREFIX) {
+        return Ok(Note::Group(group::Header::parse(line)));
+    }
     if !line.ends_with(b"\n") {
-        return input.skip_line();
+        return Ok(if input.skip_line()? { Note::Passed } else { Note::Short });
     }
     let secs = line.strip_prefix(b"#TS:").map(<[u8]>::trim_ascii).and_then(number);
     if let Some(secs) = secs {
         user.timestamp(secs, at);
     }
-    Ok(true)
+    Ok(Note::Passed)
 }
 
 enum Parsed {
@@ -295,6 +405,48 @@ mod tests {
                 }
                 other => panic!("cut at {cut}: {other:?}"),
             }
+        }
+    }
+
+    fn grouped(commands: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = group::PLACEHOLDER.to_vec();
+        commands.iter().for_each(|command| bytes.extend_from_slice(command));
+        group::seal(&mut bytes, 0);
+        bytes
+    }
+
+    #[test]
+    fn group_counts_whole_or_not_at_all() {
+        let first = grouped(&[&encode(&["SET", "a", "1"]), &encode(&["SET", "b", "1"])]);
+        let second = grouped(&[&transaction()]);
+        let whole = [first.as_slice(), &second].concat();
+        let (seen, outcome) = run(&whole);
+        assert!(matches!(outcome, Outcome::Ok { commands: 7, .. }) && seen.len() == 7);
+        for cut in first.len() + 1..whole.len() {
+            let (seen, outcome) = run(&whole[..cut]);
+            let valid = match outcome {
+                Outcome::Damaged { valid_up_to, .. } => valid_up_to,
+                // Not even the word that makes it a header.
+                Outcome::Truncated { valid_up_to, .. } if cut < first.len() + 5 => valid_up_to,
+                other => panic!("cut at {cut}: {other:?}"),
+            };
+            assert_eq!((valid as usize, seen.len()), (first.len(), 2), "cut at {cut}");
+        }
+        for at in first.len()..whole.len() {
+            let mut bad = whole.clone();
+            bad[at] ^= 0x20;
+            let (seen, outcome) = run(&bad);
+            let found = matches!(outcome, Outcome::Damaged { valid_up_to, .. } if valid_up_to as usize == first.len());
+            // A damaged word at the beginning of the header makes it another comment.
+            assert!(found && seen.len() == 2 || at < first.len() + 5, "byte {at}: {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn sound_group_of_nonsense_is_invalid() {
+        for nonsense in [&b"!"[..], b"*1\r\n$4\r\nPI", b"*1\r\n$5\r\nMULTI\r\n"] {
+            let outcome = run(&grouped(&[nonsense])).1;
+            assert!(matches!(outcome, Outcome::Invalid { .. }), "{outcome:?}");
         }
     }
 

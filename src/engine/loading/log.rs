@@ -1,0 +1,354 @@
+//! Loading the append-only file: its base, then every command of its increments, through the path
+//! that clients take.
+
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+use crate::base::clock::{self, UnixMs};
+use crate::base::crc::Crc64;
+use crate::config::Config;
+use crate::engine::client::Client;
+use crate::engine::core::{Core, Worker};
+use crate::engine::loading::recovery::{self, Broken};
+use crate::engine::loading::snapshot::{load_rdb, load_snapshot_file};
+use crate::engine::loading::{Duplicates, How, LoadError, ProgressLog, Target, delay};
+use crate::engine::session::Session;
+use crate::engine::{dispatch, gate, rewriting, saving};
+use crate::keyspace::effects::Env;
+use crate::persist::aof::manifest::{
+    Invalid, Manifest, ManifestError, Part, PartKind, Seal, manifest_name, path_in,
+};
+use crate::persist::aof::replay::{self, Outcome};
+use crate::persist::rdb::reader;
+use crate::resp::args::OwnedArgs;
+use crate::resp::error::CmdError;
+use crate::resp::reply::{Protocol, Reply};
+
+/// Errors of replayed commands told in the log.
+const REPLAY_ERRORS_TOLD: u64 = 5;
+
+/// The manifest, which also counts while `appendonly` is off: the next base is numbered after its
+/// own. None if there is no file, or none that names any part.
+pub(super) fn load_manifest(core: &Core, config: &Config) -> Result<Option<Manifest>, LoadError> {
+    let (dir, name) = (rewriting::directory(config), config.appendfilename.as_bytes());
+    let found = Manifest::load(&core.persist.disk, &dir, name).map_err(|error| {
+        let shown = match &error {
+            ManifestError::Invalid(Invalid { what, line: Some((number, line)) }) => {
+                format!("{what}, at line {number}: '{line}'")
+            }
+            error => error.to_string(),
+        };
+        LoadError::File(format!(
+            "Error loading the append only file manifest {}: {shown}",
+            path_in(&dir, &manifest_name(name)).display()
+        ))
+    })?;
+    Ok(found.filter(|manifest| !manifest.is_empty()))
+}
+
+/// `appendonly yes`: the manifest's files, or what there is instead of them.
+pub(super) fn load_aof(core: &'static Core, config: &Config) -> Result<(), LoadError> {
+    let (dir, disk) = (rewriting::directory(config), &core.persist.disk);
+    let name = config.appendfilename.as_bytes();
+    if let Some(manifest) = load_manifest(core, config)? {
+        load_parts(core, config, &manifest, &dir)?;
+        core.persist.aof.lock().manifest = manifest;
+        rewriting::collect_garbage(core, config);
+        return Ok(());
+    }
+    let single = path_in(&config.dir.to_path(), name);
+    let has_single = disk.size(&single)?.is_some();
+    if !Manifest::is_announced(disk, &dir, name)? {
+        let link = has_single.then_some(name);
+        rewriting::refuse_orphans(&dir, name, link).map_err(LoadError::File)?;
+    }
+    if has_single {
+        return adopt_single_file(core, config, &single, &dir);
+    }
+    let snapshot = saving::snapshot_path(config);
+    if disk.size(&snapshot)?.is_some_and(|size| size > 0) {
+        tracing::info!(
+            "appendonly is on, and there is no append only file: {} is adopted as its base",
+            snapshot.display()
+        );
+        load_snapshot_file(core, config)?;
+    }
+    Ok(())
+}
+
+/// Loads the append-only file of a server before 7.0, and then makes it the base.
+fn adopt_single_file(
+    core: &'static Core,
+    config: &Config,
+    single: &Path,
+    dir: &Path,
+) -> Result<(), LoadError> {
+    let (disk, name) = (&core.persist.disk, config.appendfilename.as_bytes());
+    core.persist.loading.total.store(disk.size(single)?.unwrap_or(0), Ordering::Relaxed);
+    load_file(core, config, single, true)?;
+    disk.make_dir(dir)?;
+    let mut manifest = Manifest::default();
+    manifest.adopt_single_file(name);
+    let base = path_in(dir, name);
+    // What an earlier attempt left is not vouched for by any manifest.
+    disk.remove(&base)?;
+    disk.link_or_copy(single, &base)?;
+    disk.sync_dir(dir)?;
+    manifest.save(disk, dir, name)?;
+    disk.remove(single)?;
+    tracing::info!("Successfully migrated an old-style AOF configuration ({})", single.display());
+    core.persist.aof.lock().manifest = manifest;
+    Ok(())
+}
+
+pub(super) fn load_parts(
+    core: &'static Core,
+    config: &Config,
+    manifest: &Manifest,
+    dir: &Path,
+) -> Result<(), LoadError> {
+    let disk = &core.persist.disk;
+    let parts: Vec<&Part> = manifest.parts().collect();
+    let mut total = 0;
+    for part in &parts {
+        let path = part.path(dir);
+        let Some(size) = disk.size(&path)? else {
+            return Err(LoadError::File(format!(
+                "The AOF manifest names {}, which does not exist: No such file or directory",
+                path.display()
+            )));
+        };
+        total += size;
+    }
+    core.persist.loading.total.store(total, Ordering::Relaxed);
+    for (index, part) in parts.iter().enumerate() {
+        let before = clock::steady();
+        let last = index + 1 == parts.len();
+        let sum = load_part(core, config, part, dir, last)?;
+        if last && part.kind == PartKind::Increment {
+            core.persist.aof.lock().loaded_sum = sum;
+        }
+        let kind = match part.kind {
+            PartKind::Base => "base",
+            _ => "incr",
+        };
+        tracing::info!(
+            "DB loaded from {kind} file {}: {:.3} seconds",
+            String::from_utf8_lossy(&part.name),
+            before.elapsed().as_secs_f64()
+        );
+    }
+    Ok(())
+}
+
+/// A file whose checksum is made while it is read.
+struct Summed<R> {
+    file: R,
+    sum: Arc<Mutex<Crc64>>,
+}
+
+impl<R: Read> Read for Summed<R> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(room)?;
+        self.sum.lock().update(room.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}
+
+/// Loads a part of the manifest; its checksum, unless its end was damaged.
+fn load_part(
+    core: &'static Core,
+    config: &Config,
+    part: &Part,
+    dir: &Path,
+    last: bool,
+) -> Result<Option<u64>, LoadError> {
+    let path = part.path(dir);
+    let size = core.persist.disk.size(&path)?.unwrap_or(0);
+    if let Some(seal) = part.seal.filter(|seal| seal.size != size) {
+        return Err(not_as_sealed(&path, seal, &format!("it has {size} bytes")));
+    }
+    let (sum, whole) = load_file(core, config, &path, last)?;
+    if let Some(seal) = part.seal.filter(|seal| seal.sum != sum) {
+        return Err(not_as_sealed(&path, seal, &format!("its checksum is {sum:016x}")));
+    }
+    Ok(whole.then_some(sum))
+}
+
+fn not_as_sealed(path: &Path, seal: Seal, found: &str) -> LoadError {
+    LoadError::File(format!(
+        "{} is not the file that the manifest lists with size {} and crc64 {:016x}: {found}. \
+         Restore the file from a backup; or, to load it all the same, take these words out of its \
+         line in the manifest",
+        path.display(),
+        seal.size,
+        seal.sum
+    ))
+}
+
+/// A file: a snapshot, commands, or a snapshot with commands behind it. Gives its checksum, and
+/// whether it is whole.
+fn load_file(
+    core: &'static Core,
+    config: &Config,
+    path: &Path,
+    last: bool,
+) -> Result<(u64, bool), LoadError> {
+    let disk = &core.persist.disk;
+    let size = disk.size(path)?.unwrap_or(0);
+    if size == 0 {
+        return Ok((0, true));
+    }
+    let mut head = [0u8; 9];
+    let count = disk.open(path)?.read(&mut head).unwrap_or(0);
+    let sum = Arc::new(Mutex::new(Crc64::new()));
+    let file = Summed { file: disk.open(path)?, sum: Arc::clone(&sum) };
+    let whole = if reader::is_snapshot(&head[..count]) {
+        let how = How { skip_expired: false, duplicates: Duplicates::Refuse };
+        let from = core.persist.loading.done.load(Ordering::Relaxed);
+        let mut rest = load_rdb(core, config, file, path, size, Target::Parallel, how)?;
+        let done = core.persist.loading.done.load(Ordering::Relaxed) - from;
+        replay_commands(core, config, &mut rest, done, path, last)
+    } else {
+        replay_commands(core, config, file, 0, path, last)
+    }?;
+    let sum = sum.lock().value();
+    Ok((sum, whole))
+}
+
+/// Says whether the file was whole; if it was not, it is now.
+fn replay_commands(
+    core: &'static Core,
+    config: &Config,
+    file: impl Read,
+    offset: u64,
+    path: &Path,
+    last: bool,
+) -> Result<bool, LoadError> {
+    let mut player = Player::new(core, config);
+    let mut refused = None;
+    let outcome = replay::replay(file, offset, &mut |entry: replay::Entry| match player
+        .play(&entry.argv, entry.end)
+    {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            refused = Some(error);
+            ControlFlow::Break(())
+        }
+    });
+    player.leave();
+    let shown = path.display();
+    let bad = |what: &str, offset: u64| {
+        LoadError::File(format!(
+            "Bad file format reading the append only file {shown}: {what} at offset {offset}. Make \
+             a backup of your AOF file, then use rekeep check-aof --fix <manifest>"
+        ))
+    };
+    let broken = match outcome {
+        // Going on without it would lose it at the next rewrite.
+        Ok(Outcome::Stopped { offset }) => {
+            return Err(LoadError::File(format!(
+                "A command of the append only file {shown} at offset {offset} can't be executed: {}",
+                refused.map(|error| error.to_string()).unwrap_or_default()
+            )));
+        }
+        Err(error) => {
+            return Err(LoadError::File(format!(
+                "Unrecoverable error reading the append only file {shown}: {error}"
+            )));
+        }
+        Ok(Outcome::Ok { .. }) => return Ok(true),
+        Ok(Outcome::Bad { offset, what, .. } | Outcome::Invalid { offset, what, .. }) => {
+            return Err(bad(&what, offset));
+        }
+        Ok(Outcome::Truncated { valid_up_to, .. }) => Broken {
+            path,
+            valid_up_to,
+            what: "the file ends inside a command".to_owned(),
+            grouped: false,
+        },
+        Ok(Outcome::Damaged { valid_up_to, what }) => {
+            Broken { path, valid_up_to, what, grouped: true }
+        }
+    };
+    recovery::recover(core, config, &broken, last)?;
+    Ok(false)
+}
+
+/// A session that replays commands.
+struct Player {
+    worker: Worker,
+    session: Session,
+    reply: Reply,
+    env: Env,
+    progress: ProgressLog,
+    from: u64,
+    errors: u64,
+    commands: u64,
+    delay: i32,
+}
+
+impl Player {
+    fn new(core: &'static Core, config: &Config) -> Player {
+        let client = Client::new(0, String::new(), String::new(), -1, UnixMs::now());
+        let account = Arc::clone(core.users.default_account());
+        let mut session = Session::new(Arc::new(client), account, true);
+        session.replaying = true;
+        Player {
+            worker: Worker::new(core),
+            session,
+            reply: Reply::new(Protocol::Resp2),
+            env: core.env(),
+            progress: ProgressLog::new(),
+            from: core.persist.loading.done.load(Ordering::Relaxed),
+            errors: 0,
+            commands: 0,
+            delay: config.key_load_delay,
+        }
+    }
+
+    /// An error says that there is no such command here.
+    fn play(&mut self, argv: &[Vec<u8>], end: u64) -> Result<(), CmdError> {
+        let core = self.worker.core;
+        let args = OwnedArgs::new(argv.iter().map(Vec::as_slice));
+        let row = gate::find(core, &args.args())?;
+        dispatch::execute(
+            &self.worker,
+            &self.env,
+            &mut self.session,
+            args.args(),
+            &mut self.reply,
+            Ok(row),
+            None,
+        );
+        if self.reply.bytes().first() == Some(&b'-') {
+            self.errors += 1;
+            if self.errors <= REPLAY_ERRORS_TOLD {
+                tracing::warn!(
+                    "A command of the append only file that ends at offset {end} answered: {}",
+                    String::from_utf8_lossy(self.reply.bytes()).trim_end()
+                );
+            }
+        }
+        self.reply.cut(0);
+        self.commands += 1;
+        if self.commands.is_multiple_of(1024) {
+            core.persist.loading.done.store(self.from + end, Ordering::Relaxed);
+            self.progress.tell(core);
+            self.env = core.env();
+        }
+        delay(self.delay);
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        if self.errors > REPLAY_ERRORS_TOLD {
+            tracing::warn!("{} commands of the append only file failed", self.errors);
+        }
+    }
+}

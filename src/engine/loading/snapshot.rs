@@ -1,0 +1,289 @@
+//! Loading a snapshot: one thread reads and checks, others decode and insert.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use parking_lot::Mutex;
+
+use crate::base::clock::{self, UnixMs};
+use crate::config::Config;
+use crate::engine::core::Core;
+use crate::engine::loading::{Duplicates, How, LoadError, ProgressLog, Target, delay};
+use crate::engine::saving;
+use crate::keyspace::effects::{Effects, Env};
+use crate::keyspace::entry::{Entry, New};
+use crate::keyspace::lock::{Hold, ShardSet};
+use crate::keyspace::view::DbView;
+use crate::persist::rdb::decode::{DecodeError, decode};
+use crate::persist::rdb::format::Dialect;
+use crate::persist::rdb::reader::{Event, KeyRecord, RdbError, Reader, Verify};
+use crate::value::Value;
+
+/// Keys handed to a decoding thread at a time.
+const BATCH_KEYS: usize = 256;
+/// Bytes of values handed over at a time.
+const BATCH_BYTES: usize = 1 << 20;
+/// Batches that wait for a decoding thread at the most.
+const BATCHES_WAITING: usize = 8;
+
+struct Shared<'l> {
+    core: &'static Core,
+    config: &'l Config,
+    env: Env,
+    how: How,
+    path: String,
+    dialect: Dialect,
+    expired: AtomicU64,
+    emptied: AtomicU64,
+    loaded: AtomicU64,
+    failed: AtomicBool,
+    error: Mutex<Option<LoadError>>,
+}
+
+pub(super) fn load_snapshot_file(core: &'static Core, config: &Config) -> Result<(), LoadError> {
+    let path = saving::snapshot_path(config);
+    let Some(size) = core.persist.disk.size(&path)? else { return Ok(()) };
+    core.persist.loading.total.store(size, Ordering::Relaxed);
+    let before = clock::steady();
+    let how = How { skip_expired: true, duplicates: Duplicates::Refuse };
+    let file = core.persist.disk.open(&path)?;
+    load_rdb(core, config, file, &path, size, Target::Parallel, how)?;
+    tracing::info!("DB loaded from disk: {:.3} seconds", before.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Loads a snapshot; gives the stream back as it stands behind it.
+pub(super) fn load_rdb<R: Read>(
+    core: &'static Core,
+    config: &Config,
+    file: R,
+    path: &Path,
+    size: u64,
+    target: Target<'_>,
+    how: How,
+) -> Result<impl Read + use<R>, LoadError> {
+    let shown = path.display().to_string();
+    let wrong = |error| damaged(&shown, error, 0);
+    let verify = if config.rdbchecksum { Verify::Checksum } else { Verify::Nothing };
+    let mut reader = Reader::open(file, Some(size), verify).map_err(wrong)?;
+    let shared = Shared {
+        core,
+        config,
+        env: core.env(),
+        how,
+        path: shown.clone(),
+        dialect: reader.dialect(),
+        expired: AtomicU64::new(0),
+        emptied: AtomicU64::new(0),
+        loaded: AtomicU64::new(0),
+        failed: AtomicBool::new(false),
+        error: Mutex::new(None),
+    };
+    match target {
+        Target::Held(hold) => {
+            let mut insert = |records: Vec<KeyRecord>| shared.insert_all(records, Some(hold));
+            read_events(&shared, &mut reader, &mut insert)
+        }
+        Target::Parallel => load_in_parallel(&shared, &mut reader),
+    }?;
+    if let Some(error) = shared.error.lock().take() {
+        return Err(error);
+    }
+    let (loaded, expired) =
+        (shared.loaded.load(Ordering::Relaxed), shared.expired.load(Ordering::Relaxed));
+    let emptied = shared.emptied.load(Ordering::Relaxed);
+    core.persist.book.lock().loaded_keys = (expired, loaded);
+    if emptied > 0 {
+        tracing::info!(
+            "Done loading RDB, keys loaded: {loaded}, keys expired: {expired}, empty keys \
+             skipped: {emptied}."
+        );
+    } else {
+        tracing::info!("Done loading RDB, keys loaded: {loaded}, keys expired: {expired}.");
+    }
+    Ok(reader.into_rest().into_read())
+}
+
+fn load_in_parallel<R: Read>(shared: &Shared<'_>, reader: &mut Reader<R>) -> Result<(), LoadError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    let (sender, receiver) = sync_channel::<Vec<KeyRecord>>(BATCHES_WAITING);
+    let receiver = Arc::new(Mutex::new(receiver));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let receiver = Arc::clone(&receiver);
+            scope.spawn(move || take_batches(shared, &receiver));
+        }
+        let mut insert = |records: Vec<KeyRecord>| {
+            // The threads end only when the sender is dropped.
+            let _ = sender.send(records);
+        };
+        let read = read_events(shared, reader, &mut insert);
+        drop(sender);
+        read
+    })
+}
+
+fn take_batches(shared: &Shared<'_>, batches: &Mutex<Receiver<Vec<KeyRecord>>>) {
+    loop {
+        let batch = batches.lock().recv();
+        let Ok(records) = batch else { return };
+        shared.insert_all(records, None);
+    }
+}
+
+fn damaged(path: &str, error: RdbError, read_bytes: u64) -> LoadError {
+    let place = match error.offset() {
+        Some(_) => String::new(),
+        None => format!(" (offset {read_bytes})"),
+    };
+    LoadError::Rdb { path: path.to_owned(), error, place }
+}
+
+/// Reads the snapshot to its end and hands its keys over in batches.
+fn read_events<R: Read>(
+    shared: &Shared<'_>,
+    reader: &mut Reader<R>,
+    insert: &mut dyn FnMut(Vec<KeyRecord>),
+) -> Result<(), LoadError> {
+    let core = shared.core;
+    let mut records = Vec::new();
+    let mut bytes = 0;
+    let mut progress = ProgressLog::new();
+    let from = core.persist.loading.done.load(Ordering::Relaxed);
+    let mut functions = Vec::new();
+    loop {
+        let event = reader.next_event();
+        match event.map_err(|error| damaged(&shared.path, error, reader.offset()))? {
+            Event::Aux { key, value } => tell_aux(&key, &value),
+            Event::SelectDb(db) if db >= shared.config.databases as u64 => {
+                return Err(LoadError::File(format!(
+                    "FATAL: Data file was created with a Redis server configured to handle more \
+                     than {} databases. Exiting",
+                    shared.config.databases
+                )));
+            }
+            Event::SelectDb(_) | Event::ResizeDb { .. } | Event::SlotInfo { .. } => {}
+            Event::Function(source) => functions.push(Arc::from(source)),
+            Event::ModuleAux { name } => {
+                return Err(LoadError::File(format!(
+                    "The RDB file contains AUX module data I can't load: no matching module \
+                     '{name}'"
+                )));
+            }
+            Event::Key(record) => {
+                bytes += record.payload.len();
+                records.push(record);
+                if records.len() >= BATCH_KEYS || bytes >= BATCH_BYTES {
+                    insert(std::mem::take(&mut records));
+                    bytes = 0;
+                    core.persist.loading.done.store(from + reader.offset(), Ordering::Relaxed);
+                    progress.tell(core);
+                }
+                delay(shared.config.key_load_delay);
+            }
+            Event::End(_) => break,
+        }
+        if shared.failed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+    }
+    insert(records);
+    core.persist.loading.done.store(from + reader.offset(), Ordering::Relaxed);
+    *core.persist.functions.lock() = functions;
+    Ok(())
+}
+
+fn tell_aux(key: &[u8], value: &[u8]) {
+    let value = String::from_utf8_lossy(value);
+    match key {
+        b"redis-ver" | b"valkey-ver" => tracing::info!("Loading RDB produced by version {value}"),
+        b"ctime" => {
+            let age = value.parse().map_or(0, |at| UnixMs::now().secs().saturating_sub(at));
+            tracing::info!("RDB age {age} seconds");
+        }
+        b"used-mem" => {
+            let bytes: f64 = value.parse().unwrap_or(0.0);
+            tracing::info!("RDB memory usage when created {:.2} Mb", bytes / 1_048_576.0);
+        }
+        b"aof-base" if value == "1" => tracing::info!("RDB is base AOF"),
+        _ => {}
+    }
+}
+
+impl Shared<'_> {
+    fn insert_all(&self, records: Vec<KeyRecord>, hold: Option<&mut Hold>) {
+        let mut hold = hold;
+        for record in records {
+            if self.failed.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Err(error) = self.insert(record, hold.as_deref_mut()) {
+                self.failed.store(true, Ordering::Relaxed);
+                self.error.lock().get_or_insert(error);
+                return;
+            }
+        }
+    }
+
+    fn insert(&self, record: KeyRecord, hold: Option<&mut Hold>) -> Result<(), LoadError> {
+        let damaged = |what: String| LoadError::Key {
+            path: self.path.clone(),
+            key: String::from_utf8_lossy(&record.key).into_owned(),
+            offset: record.offset,
+            what,
+        };
+        if self.how.skip_expired && record.deadline.is_some_and(|at| at < self.env.now) {
+            self.expired.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
+        let value = match decode(record.code, self.dialect, &record.payload, &self.env.limits) {
+            Ok(value) => value,
+            Err(DecodeError::Empty) => {
+                let told = self.emptied.fetch_add(1, Ordering::Relaxed);
+                if told < 10 {
+                    let key = String::from_utf8_lossy(&record.key);
+                    tracing::info!("rdbLoadObject skipping empty key: {key}");
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(damaged(error.to_string())),
+        };
+        let new = match &value {
+            Value::Str(bytes) => New::Bytes(bytes),
+            _ => New::Value(value),
+        };
+        let mut entry = Entry::new(&record.key, new, record.deadline);
+        entry.set_access(self.access(&record));
+        let replaced = match hold {
+            Some(hold) => self.put(entry, record.db, hold),
+            None => {
+                let mut set = ShardSet::default();
+                set.add_key(&record.key);
+                self.put(entry, record.db, &mut self.core.keyspace.lock(&set))
+            }
+        };
+        if replaced && self.how.duplicates == Duplicates::Refuse {
+            return Err(damaged("the key is there twice".to_owned()));
+        }
+        self.loaded.fetch_add(1, Ordering::Relaxed);
+        self.core.persist.loading.keys.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn put(&self, entry: Entry, db: u64, hold: &mut Hold) -> bool {
+        let mut fx = Effects::default();
+        let db = u32::try_from(db).expect("read_events refuses databases that are not there");
+        DbView::new(hold, &self.env, &mut fx, db).insert_loaded(entry)
+    }
+
+    fn access(&self, record: &KeyRecord) -> u32 {
+        match (record.freq, record.idle_secs) {
+            (Some(freq), _) => ((self.env.now.0 / 60_000) as u32 & 0xffff) << 8 | u32::from(freq),
+            (None, Some(idle)) => self.env.now.secs().saturating_sub(idle) as u32,
+            (None, None) => self.env.now.secs() as u32,
+        }
+    }
+}
