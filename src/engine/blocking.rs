@@ -126,7 +126,7 @@ pub fn register(
     session: &mut Session,
     row: &'static Row,
     args: &Args,
-    block: Block,
+    mut block: Block,
     hold: &mut Hold,
     protocol: Protocol,
 ) {
@@ -137,7 +137,7 @@ pub fn register(
         client: Arc::clone(&session.client),
         account: Arc::clone(&session.account),
         row,
-        args: args.to_owned(),
+        args: block.request.take().unwrap_or_else(|| args.to_owned()),
         db: session.db,
         protocol,
         block,

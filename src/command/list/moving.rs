@@ -182,6 +182,7 @@ fn wait(cx: &mut Ctx, keys: Range<usize>, until: Option<UnixMs>) -> Replied {
         until,
         timeout: TimeoutReply::NullArray,
         on_deletion: false,
+        request: None,
     })
 }
 
