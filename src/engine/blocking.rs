@@ -183,10 +183,12 @@ pub fn waiter(
 }
 
 /// What a key holds now, whose shard is held.
-pub fn kind_at(hold: &Hold, at: &DbKey) -> Option<Kind> {
+/// One whose deadline has passed is as good as gone, and stays for others to remove.
+pub fn kind_at(hold: &Hold, env: &Env, at: &DbKey) -> Option<Kind> {
     let hash = hash_bytes(&at.key);
-    let db = hold.shard(shard_of(hash)).db(at.db)?;
-    Some(db.keys.get(hash, &at.key)?.kind())
+    let entry = hold.shard(shard_of(hash)).db(at.db)?.keys.get(hash, &at.key)?;
+    let past = env.expires && entry.deadline().is_some_and(|deadline| deadline < env.now);
+    (!past).then(|| entry.kind())
 }
 
 /// Adds the shards that the waiters of a key need.

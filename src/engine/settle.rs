@@ -95,7 +95,7 @@ fn serve(worker: &Worker, env: &Env, ready: VecDeque<DbKey>, hold: &mut Hold) ->
         let mut skipped = 0;
         while let Some((place, ticket, waiter)) = blocking::waiter(worker.core, hold, &at, skipped)
         {
-            if !waiter.is_for(blocking::kind_at(hold, &at)) {
+            if !waiter.is_for(blocking::kind_at(hold, env, &at)) {
                 // It waits for another type of value; the next may not.
                 skipped = place + 1;
                 continue;
