@@ -29,6 +29,7 @@ pub mod scripting;
 pub mod server;
 pub mod set;
 pub mod slowlog;
+pub mod stream;
 pub mod string;
 pub mod transaction;
 pub mod waiting;
@@ -44,6 +45,7 @@ pub const FAMILIES: &[&[Command]] = &[
     set::COMMANDS,
     hash::COMMANDS,
     zset::COMMANDS,
+    stream::COMMANDS,
     bitmap::COMMANDS,
     pubsub::COMMANDS,
     connection::COMMANDS,

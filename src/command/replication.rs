@@ -287,7 +287,7 @@ fn settle(ax: &mut AdminCtx, wait: AckWait, until: Option<UnixMs>) -> crate::res
         ax.core.persist.backlog.append_aside(ask);
     }
     let timeout = TimeoutReply::Acks(wait);
-    ax.cx.block(Block { keys: Vec::new(), until, timeout, on_deletion: false })
+    ax.cx.block(Block { keys: Vec::new(), until, timeout, on_deletion: false, request: None })
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@
 
 mod entry;
 
+use smallvec::SmallVec;
+
 use crate::base::num::parse_i64;
 use crate::ds::thin::ThinBytes;
 
@@ -135,6 +137,12 @@ impl<'a> ListpackRef<'a> {
     pub fn next(self, pos: usize) -> Option<usize> {
         let next = pos + self.entry_size(pos);
         (next < self.end()).then_some(next)
+    }
+
+    /// The position behind an element: the next one's, or the end.
+    #[inline]
+    pub fn after(self, pos: usize) -> usize {
+        pos + self.entry_size(pos)
     }
 
     /// The position before that of an element, or before the end.
@@ -357,6 +365,18 @@ impl Listpack {
     /// Appends an element.
     pub fn push_back(&mut self, item: Item<'_>) {
         self.insert(self.view().end(), item);
+    }
+
+    /// Appends elements, which are counted and moved in at once.
+    pub fn push_many<'i>(&mut self, items: impl Iterator<Item = Item<'i>>) {
+        let mut bytes: SmallVec<[u8; 256]> = SmallVec::new();
+        let mut added = 0;
+        for item in items {
+            Encoded::of(item).parts().into_iter().for_each(|part| bytes.extend_from_slice(part));
+            added += 1;
+        }
+        self.bytes.splice(self.view().end(), 0, &[&bytes]);
+        self.update_header(added);
     }
 
     /// Prepends an element.

@@ -126,7 +126,7 @@ pub fn register(
     session: &mut Session,
     row: &'static Row,
     args: &Args,
-    block: Block,
+    mut block: Block,
     hold: &mut Hold,
     protocol: Protocol,
 ) {
@@ -137,7 +137,7 @@ pub fn register(
         client: Arc::clone(&session.client),
         account: Arc::clone(&session.account),
         row,
-        args: args.to_owned(),
+        args: block.request.take().unwrap_or_else(|| args.to_owned()),
         db: session.db,
         protocol,
         block,
@@ -183,10 +183,12 @@ pub fn waiter(
 }
 
 /// What a key holds now, whose shard is held.
-pub fn kind_at(hold: &Hold, at: &DbKey) -> Option<Kind> {
+/// One whose deadline has passed is as good as gone, and stays for others to remove.
+pub fn kind_at(hold: &Hold, env: &Env, at: &DbKey) -> Option<Kind> {
     let hash = hash_bytes(&at.key);
-    let db = hold.shard(shard_of(hash)).db(at.db)?;
-    Some(db.keys.get(hash, &at.key)?.kind())
+    let entry = hold.shard(shard_of(hash)).db(at.db)?.keys.get(hash, &at.key)?;
+    let past = env.expires && entry.deadline().is_some_and(|deadline| deadline < env.now);
+    (!past).then(|| entry.kind())
 }
 
 /// Adds the shards that the waiters of a key need.

@@ -6,7 +6,7 @@ use crate::engine::record::Record;
 use crate::engine::session::Session;
 use crate::keyspace::view::DbView;
 use crate::persist::journal::LogOffset;
-use crate::resp::args::Args;
+use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::reply::{Replied, Reply};
 use crate::spec::Spec;
 
@@ -44,6 +44,8 @@ pub struct Block {
     pub timeout: TimeoutReply,
     /// Whether the deletion of a key also ends the wait (XREADGROUP).
     pub on_deletion: bool,
+    /// The request to run then, if not the one that came: `$` of XREAD is the moment it came at.
+    pub request: Option<OwnedArgs>,
 }
 
 /// What a client gets whose wait has timed out.

@@ -95,7 +95,7 @@ fn serve(worker: &Worker, env: &Env, ready: VecDeque<DbKey>, hold: &mut Hold) ->
         let mut skipped = 0;
         while let Some((place, ticket, waiter)) = blocking::waiter(worker.core, hold, &at, skipped)
         {
-            if !waiter.is_for(blocking::kind_at(hold, &at)) {
+            if !waiter.is_for(blocking::kind_at(hold, env, &at)) {
                 // It waits for another type of value; the next may not.
                 skipped = place + 1;
                 continue;
@@ -111,7 +111,9 @@ fn serve(worker: &Worker, env: &Env, ready: VecDeque<DbKey>, hold: &mut Hold) ->
             }
             let mut scratch = Scratch::default();
             let Some(reply) = blocking::try_serve(worker, env, &waiter, hold, &mut scratch) else {
-                // What it waits for is not all there yet; the next may wait for less.
+                // What it waits for is not all there yet; the next may wait for less. Looking may
+                // have changed something: a consumer that asks is there from then on.
+                account(worker, env, &mut scratch, &mut LogOffset::default());
                 skipped = place + 1;
                 continue;
             };

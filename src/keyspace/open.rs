@@ -45,6 +45,21 @@ impl<'v, 'a, 'k, T: Variant> Open<'v, 'a, 'k, T> {
         self.view.note(event, self.key);
     }
 
+    /// Notes an event, and counts changes that are not ones of what the key holds: those of a
+    /// stream's groups. Who watches the key or waits for it does not learn of them.
+    pub fn commit_apart(mut self, event: Option<Event>, changes: usize) {
+        self.changed = false;
+        self.view.fx().dirty += changes as u64;
+        if let Some(event) = event {
+            self.view.note(event, self.key);
+        }
+    }
+
+    /// Lets those who wait for the key look again, beside what is committed.
+    pub fn wake(&mut self) {
+        self.view.note_waiters(self.place, self.key);
+    }
+
     /// Counts `changes`, touches watchers, notes the event, serves who waits, removes the empty.
     /// Nothing happens when `changes` is 0, except that an empty value goes.
     pub fn commit(mut self, event: Event, changes: usize) {

@@ -458,6 +458,10 @@ impl<'a> DbView<'a> {
         if self.db == 0 {
             self.hold.publish_hint(place.shard);
         }
+        if entry.kind() == Kind::Stream {
+            // Who reads as a consumer waits for its group too, which is gone.
+            self.note_waiters(place, key);
+        }
         Some(entry)
     }
 
@@ -488,12 +492,17 @@ impl<'a> DbView<'a> {
     /// A key was changed: whoever watches it learns of it, and whoever waits for it is noted.
     #[inline]
     pub(super) fn touched(&mut self, place: Place, key: &[u8]) {
-        let db = self.db;
-        let shard = self.hold.shard_mut(place.shard);
-        shard.touch(db, key);
-        if !shard.waiters.is_empty() {
-            let at = DbKey { db, key: key.into() };
-            if shard.waiters.contains_key(&at) {
+        self.hold.shard_mut(place.shard).touch(self.db, key);
+        self.note_waiters(place, key);
+    }
+
+    /// Whoever waits for the key is noted.
+    #[inline]
+    pub(super) fn note_waiters(&mut self, place: Place, key: &[u8]) {
+        let waiters = &self.hold.shard(place.shard).waiters;
+        if !waiters.is_empty() {
+            let at = DbKey { db: self.db, key: key.into() };
+            if waiters.contains_key(&at) {
                 self.fx.ready.push(at);
             }
         }
@@ -587,6 +596,8 @@ impl<'a> DbView<'a> {
                 shard.db(db).is_some_and(|db| db.keys.get(hash_bytes(key), key).is_some())
             });
             let taken = shard.take_db(db);
+            let waited = shard.waiters.keys().filter(|at| at.db == db);
+            self.fx.ready.extend(waited.cloned());
             removed += taken.keys.len();
             self.fx.dropped.push(taken);
             if db == 0 {
@@ -612,15 +623,8 @@ impl<'a> DbView<'a> {
             shard.touch_all(a, in_either);
             shard.touch_all(b, in_either);
             shard.swap_dbs(a, b);
-            let waited: Vec<DbKey> =
-                shard.waiters.keys().filter(|at| at.db == a || at.db == b).cloned().collect();
-            for waited in waited {
-                let hash = hash_bytes(&waited.key);
-                let here = self.hold.shard(at).db(waited.db);
-                if here.is_some_and(|db| db.keys.get(hash, &waited.key).is_some()) {
-                    self.fx.ready.push(waited);
-                }
-            }
+            let waited = shard.waiters.keys().filter(|at| at.db == a || at.db == b);
+            self.fx.ready.extend(waited.cloned());
             self.hold.publish_hint(at);
         }
     }

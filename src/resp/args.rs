@@ -181,7 +181,7 @@ pub fn is_word(word: &[u8], lower: &str) -> bool {
 }
 
 /// A request that outlives the buffer it was read into.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct OwnedArgs {
     bytes: Box<[u8]>,
     spans: Box<[Span]>,

@@ -355,6 +355,7 @@ fn own_finder(name: &str) -> Option<Finder> {
         "sort" => keys_of_sort,
         "sort_ro" => |_, found| found.push(KeyAt { pos: 1, flags: READ }),
         "migrate" => keys_of_migrate,
+        "xread" | "xreadgroup" => keys_of_xread,
         _ => return None,
     })
 }
@@ -425,6 +426,29 @@ fn keys_of_migrate(args: &[&[u8]], found: &mut KeysFound) {
         };
     }
     found.push(KeyAt { pos: 3, flags });
+}
+
+/// XREAD has as many keys as ids behind STREAMS, which is found by passing over what the options
+/// before it take.
+fn keys_of_xread(args: &[&[u8]], found: &mut KeysFound) {
+    let mut pos = 1;
+    while let Some(word) = args.get(pos) {
+        pos += match word.to_ascii_lowercase().as_slice() {
+            b"block" | b"count" => 2,
+            b"group" => 3,
+            b"noack" => 1,
+            b"streams" => {
+                let first = pos + 1;
+                let keys = first..first + args.len().saturating_sub(first) / 2;
+                if args.len().saturating_sub(first).is_multiple_of(2) {
+                    let keys = keys.filter_map(|pos| u32::try_from(pos).ok());
+                    found.extend(keys.map(|pos| KeyAt { pos, flags: READ }));
+                }
+                return;
+            }
+            _ => return,
+        };
+    }
 }
 
 /// First, last and step of the plain ranges among `specs`, and whether that is all there is.
@@ -500,6 +524,11 @@ mod tests {
             .key_spec(KeySpec::after_range("STREAMS", 1, -1, 2).ro().access());
         assert_eq!(positions(&xread, "XREAD COUNT 1 streams a b 0 0"), Ok(vec![4, 5]));
         assert_eq!(positions(&xread, "XREAD COUNT 1 streams"), Err(KeysError::Invalid));
+        assert_eq!(positions(&xread, "XREAD streams a b 0"), Err(KeysError::Invalid));
+        let xreadgroup = Spec::new("xreadgroup", Group::Stream, AtLeast(7))
+            .key_spec(KeySpec::after_range("STREAMS", 4, -1, 2).ro().access());
+        let line = "XREADGROUP NOACK GROUP g streams STREAMS k >";
+        assert_eq!(positions(&xreadgroup, line), Ok(vec![6]));
     }
 
     #[test]

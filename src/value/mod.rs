@@ -4,6 +4,7 @@ pub mod hash;
 pub mod limits;
 pub mod list;
 pub mod set;
+pub mod stream;
 mod table;
 pub mod zset;
 
@@ -16,6 +17,7 @@ pub use hash::Hash;
 pub use limits::Limits;
 pub use list::List;
 pub use set::Set;
+pub use stream::Stream;
 pub use zset::Zset;
 
 /// The type of a value.
@@ -69,6 +71,8 @@ pub enum Value {
     Hash(Hash),
     /// A sorted set.
     Zset(Zset),
+    /// A stream.
+    Stream(Stream),
 }
 
 const _: () = assert!(size_of::<Value>() <= 24);
@@ -85,6 +89,7 @@ impl Value {
             Value::Set(_) => Kind::Set,
             Value::Hash(_) => Kind::Hash,
             Value::Zset(_) => Kind::Zset,
+            Value::Stream(_) => Kind::Stream,
         }
     }
 
@@ -96,6 +101,7 @@ impl Value {
             Value::Set(set) => set.encoding(),
             Value::Hash(hash) => hash.encoding(),
             Value::Zset(zset) => zset.encoding(),
+            Value::Stream(_) => "stream",
         }
     }
 
@@ -108,6 +114,7 @@ impl Value {
             Value::Set(set) => set.memory_bytes(),
             Value::Hash(hash) => hash.memory_bytes(),
             Value::Zset(zset) => zset.memory_bytes(),
+            Value::Stream(stream) => stream.memory_bytes(),
         }
     }
 
@@ -118,6 +125,7 @@ impl Value {
             Value::Set(set) if set.encoding() == "hashtable" => set.len(),
             Value::Hash(hash) if hash.encoding() == "hashtable" => hash.len(),
             Value::Zset(zset) if zset.encoding() == "skiplist" => zset.len(),
+            Value::Stream(stream) => stream.free_effort(),
             _ => 1,
         }
     }
@@ -200,6 +208,12 @@ pub enum Malformed {
     /// A score that is not a number.
     #[error("a score that is not a number")]
     Score,
+    /// A stream's entries that do not follow one another.
+    #[error("Stream entries are not in order")]
+    StreamOrder,
+    /// A stream that has not as many entries as it should.
+    #[error("Stream length inconsistent with its entries")]
+    StreamLength,
 }
 
 /// Checks that no two items are equal.

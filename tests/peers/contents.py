@@ -5,7 +5,8 @@
     contents.py PORT FILE         compare it with such a file
 
 A line: {"db", "key", "type", "expire_at_ms" or null, "value"}. Bytes are latin-1 text, sets and hashes
-are sorted, scores are Python's shortest decimals, a hash field with a deadline carries it behind its value.
+are sorted, scores are Python's shortest decimals, a hash field with a deadline carries it behind its value, a
+stream is what XINFO says of it.
 """
 import json, socket, sys
 
@@ -91,8 +92,34 @@ def value(client, key, kind):
         if isinstance(deadlines, Problem):
             deadlines = [-1] * len(names)
         return [pair + ([at] if at > 0 else []) for pair, at in zip(fields, deadlines)]
+    if kind == 'stream':
+        return stream(client, key)
     # DUMP says at least whether it is the same, between servers of one version.
     return client('DUMP', key)
+
+
+def stream(client, key):
+    """Entries, groups and what is pending; no times, which logs do not keep to the millisecond."""
+    def named(flat):
+        return dict(in_pairs(flat))
+
+    def pending(about):
+        # Until 7.0 the list had another name.
+        return about.get('pending', about.get('pel', []))
+
+    info = named(client('XINFO', 'STREAM', key, 'FULL', 'COUNT', 0))
+    found = {name: info.get(name) for name in ('last-generated-id', 'max-deleted-entry-id', 'entries-added',
+                                               'recorded-first-entry-id', 'entries')}
+    found['groups'] = []
+    for group in map(named, info['groups']):
+        consumers = [{'name': one['name'], 'pending': [[entry, times] for entry, _, times in pending(one)]}
+                     for one in map(named, group['consumers'])]
+        found['groups'].append({
+            'name': group['name'], 'last-delivered-id': group['last-delivered-id'],
+            'entries-read': group.get('entries-read'),
+            'pending': [[entry, owner, times] for entry, owner, _, times in pending(group)],
+            'consumers': sorted(consumers, key=lambda one: one['name'])})
+    return found
 
 
 def contents(client):

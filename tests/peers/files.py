@@ -14,7 +14,7 @@ OLD = ('--rdb-version', '10')
 
 
 def fill(client, chance):
-    """Every type and encoding except streams, with deadlines, in several databases."""
+    """Every type and encoding, with deadlines, in several databases."""
     later = int(time.time() * 1000) + 3_600_000
     sizes = {'small': 5, 'packed': 100, 'large': 700}
     for db in (0, 3, 15):
@@ -50,7 +50,30 @@ def fill(client, chance):
         client('SADD', 'set:long', 's' * 100)
         client('ZADD', 'zset:long', '1.5', 'm' * 100)
         client('SET', b'key \0\xff with bytes', 'v')
+        fill_streams(client, chance)
     client('SELECT', 0)
+
+
+def fill_streams(client, chance):
+    """Streams with gaps, of several shapes, and groups whose consumers have something pending."""
+    for at in range(1, 400):
+        client('XADD', 'stream:long', f'{1000 + at // 3}-{at % 3}', 'name', f'v{at}', 'number', at)
+    client('XDEL', 'stream:long', '1000-1', '1050-2', '1050-1')
+    client('XTRIM', 'stream:long', 'MAXLEN', 390)
+    for at in range(1, 60):
+        fields = (word for field in range(chance.randrange(1, 5)) for word in (f'f{field}', 'v' * chance.randrange(90)))
+        client('XADD', 'stream:varied', f'{at}-*', *fields)
+    client('XADD', 'stream:emptied', '5-5', 'f', 'v')
+    client('XDEL', 'stream:emptied', '5-5')
+    client('XGROUP', 'CREATE', 'stream:new', 'group', '$', 'MKSTREAM')
+    client('XGROUP', 'CREATE', 'stream:long', 'readers', '0')
+    client('XGROUP', 'CREATE', 'stream:long', 'late', '$')
+    client('XGROUP', 'CREATECONSUMER', 'stream:long', 'late', 'idle')
+    for name, count in ('alice', 40), ('bob', 7), ('alice', 3):
+        client('XREADGROUP', 'GROUP', 'readers', name, 'COUNT', count, 'STREAMS', 'stream:long', '>')
+    first = client('XPENDING', 'stream:long', 'readers', '-', '+', 3)
+    client('XACK', 'stream:long', 'readers', *(entry for entry, *_ in first))
+    client('XCLAIM', 'stream:long', 'readers', 'bob', 0, '1010-1', 'RETRYCOUNT', 5)
 
 
 def more(client):
@@ -61,6 +84,13 @@ def more(client):
     client('ZINCRBY', 'zset:small', 2, 'newcomer')
     client('HINCRBYFLOAT', 'hash:small', 'sum', '1.5')
     client('DEL', 'bitmap')
+    client('XADD', 'stream:long', 'MAXLEN', '~', 300, '*', 'name', 'newcomer')
+    client('XTRIM', 'stream:varied', 'MINID', '~', '30')
+    client('XADD', 'stream:varied', '100-*', 'f', 'v')
+    client('XREADGROUP', 'GROUP', 'readers', 'carol', 'COUNT', 20, 'STREAMS', 'stream:long', '>')
+    client('XREADGROUP', 'GROUP', 'late', 'hasty', 'NOACK', 'STREAMS', 'stream:long', '>')
+    client('XAUTOCLAIM', 'stream:long', 'readers', 'dave', 0, '0', 'COUNT', 4)
+    client('XGROUP', 'DELCONSUMER', 'stream:long', 'late', 'idle')
     client('SELECT', 3)
     client('RENAME', 'hash:large', 'hash:renamed')
     client('EXPIRE', 'hash:renamed', 5000)
@@ -149,6 +179,27 @@ def our_own_files_load():
     for preamble in 'yes', 'no':
         home, held = log_of(rekeep, '--aof-use-rdb-preamble', preamble)
         holds(rekeep, home, held, '--appendonly', 'yes')
+
+
+def pending_entries_that_were_removed_stay_pending():
+    """Redis loses them when it rewrites its log as commands; what we write keeps them, also there."""
+    home = scratch('from')
+    log = (*QUIET, '--appendonly', 'yes')
+    with rekeep(home, *log, '--aof-use-rdb-preamble', 'no') as server:
+        client = server.client()
+        fill_streams(client, random.Random(11))
+        client('COPY', 'stream:long', 'stream:trimmed')
+        client('XTRIM', 'stream:trimmed', 'MINID', '1012-0')
+        client('COPY', 'stream:long', 'stream:all')
+        client('XTRIM', 'stream:all', 'MAXLEN', 0)
+        client('XDEL', 'stream:long', '1010-1', '1011-0')
+        client('BGREWRITEAOF')
+        server.wait('aof_rewrite_in_progress', 0)
+        held = contents(client)
+    for kind in rekeep, redis:
+        copy = scratch('copy')
+        shutil.copytree(home, copy, dirs_exist_ok=True)
+        holds(kind, copy, held, *log)
 
 
 def old_formats_load():
@@ -292,7 +343,7 @@ def the_tools_pass_what_the_other_wrote():
 
 if __name__ == '__main__':
     main([their_snapshots_load, their_encodings_are_ours, their_logs_load, our_snapshots_load_there,
-          our_logs_load_there, our_own_files_load, old_formats_load,
+          our_logs_load_there, our_own_files_load, pending_entries_that_were_removed_stay_pending, old_formats_load,
           what_cannot_be_used_stops_the_start_and_stays, a_directory_of_redis_moves_over,
           a_lone_snapshot_is_adopted, a_single_log_of_old_is_upgraded, dumped_values_are_restored,
           the_tools_pass_what_the_other_wrote])

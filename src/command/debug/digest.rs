@@ -8,7 +8,8 @@ use crate::engine::context::AdminCtx;
 use crate::keyspace::entry::{Entry, Held};
 use crate::keyspace::view::entries;
 use crate::resp::reply::CmdResult;
-use crate::value::Value;
+use crate::value::stream::StreamId;
+use crate::value::{Stream, Value};
 
 /// A sum of things whose order does not matter.
 #[derive(Default)]
@@ -58,8 +59,28 @@ fn of_value(value: &Value) -> [u8; 20] {
         Value::Zset(zset) => zset.iter().for_each(|(member, score)| {
             member.with_bytes(|member| sum.add(&[member, &score.to_bits().to_le_bytes()]));
         }),
+        Value::Stream(stream) => return of_stream(stream),
     }
     sum.0
+}
+
+/// Entries, groups, and what is pending with whom; no times, which a log does not keep.
+fn of_stream(stream: &Stream) -> [u8; 20] {
+    let mut chain = hash(&[&stream.log.last_id().to_bytes()]);
+    for entry in stream.log.range(StreamId::MIN, StreamId::MAX) {
+        chain = hash(&[&chain, &entry.id.to_bytes()]);
+        for (field, value) in entry.pairs() {
+            chain =
+                field.with_bytes(|field| value.with_bytes(|value| hash(&[&chain, field, value])));
+        }
+    }
+    for (name, group) in &stream.groups {
+        chain = hash(&[&chain, name, &group.last_id.to_bytes()]);
+        for (id, pending) in group.pending() {
+            chain = hash(&[&chain, &id.to_bytes(), group.consumer(pending.consumer).name()]);
+        }
+    }
+    chain
 }
 
 fn of_entry(entry: &Entry) -> [u8; 20] {

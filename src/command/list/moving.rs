@@ -182,6 +182,7 @@ fn wait(cx: &mut Ctx, keys: Range<usize>, until: Option<UnixMs>) -> Replied {
         until,
         timeout: TimeoutReply::NullArray,
         on_deletion: false,
+        request: None,
     })
 }
 
@@ -250,6 +251,22 @@ mod tests {
         assert_eq!(house.log(), logged);
         assert_eq!(house.run("llen k"), ":0|");
         assert_eq!(house.run("lrange l 0 -1"), "*1|$1|b|");
+    }
+
+    #[test]
+    fn a_key_past_its_deadline_wakes_nobody_and_stays_to_be_removed() {
+        let mut house = House::new();
+        let waiter = house.connect();
+        for line in ["select 1", "rpush k a", "pexpire k 10", "select 0"] {
+            house.run(line);
+        }
+        assert_eq!(house.run_as(waiter, "blpop k 0"), "");
+        house.wait_ms(11);
+        house.run("swapdb 0 1");
+        assert_eq!(house.mail(waiter), "");
+        assert_eq!(house.log().last().unwrap(), "swapdb 0 1");
+        assert_eq!(house.run("exists k"), ":0|");
+        assert_eq!(house.log().last().unwrap(), "DEL k");
     }
 
     #[test]

@@ -107,7 +107,7 @@ fn wait(
     until: Option<crate::base::clock::UnixMs>,
 ) -> crate::resp::reply::Replied {
     let timeout = TimeoutReply::NullArray;
-    cx.block(Block { keys: keys.collect(), until, timeout, on_deletion: false })
+    cx.block(Block { keys: keys.collect(), until, timeout, on_deletion: false, request: None })
 }
 
 /// BZPOPMIN key [key ...] timeout

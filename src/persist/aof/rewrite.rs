@@ -8,7 +8,8 @@ use crate::base::clock::UnixMs;
 use crate::base::num::format_f64;
 use crate::ds::listpack::Item;
 use crate::persist::sink::Sink;
-use crate::value::Value;
+use crate::value::stream::{Group, Log, StreamId};
+use crate::value::{Stream, Value};
 
 /// Elements (members, fields) that one command adds.
 const ELEMENTS_PER_COMMAND: usize = 64;
@@ -67,7 +68,7 @@ impl<S: Sink> CommandWriter<S> {
     /// A whole command.
     pub fn command(&mut self, words: &[&[u8]]) -> io::Result<()> {
         self.begin(words.len());
-        words.iter().try_for_each(|word| self.word(word))
+        self.words(words)
     }
 
     /// A key with its value and its deadline.
@@ -92,8 +93,108 @@ impl<S: Sink> CommandWriter<S> {
                     out.item(member)
                 })?;
             }
+            Value::Stream(stream) => self.stream(key, stream)?,
         }
         self.deadline(key, deadline)
+    }
+
+    /// A stream: its entries, its groups, and what is known of entries that were there.
+    ///
+    /// An entry can be pending that is no more in the stream, but only one that is can be made so:
+    /// such entries are added, claimed, and removed again.
+    fn stream(&mut self, key: &[u8], stream: &Stream) -> io::Result<()> {
+        let log = &stream.log;
+        let mut pending: Vec<StreamId> =
+            stream.groups.values().flat_map(|group| group.pending().keys().copied()).collect();
+        pending.sort_unstable();
+        pending.dedup();
+        let mut pending = pending.into_iter().filter(|id| *id != StreamId::MIN).peekable();
+        let mut gone = Vec::new();
+        for entry in log.range(StreamId::MIN, StreamId::MAX) {
+            while let Some(id) = pending.next_if(|id| *id <= entry.id) {
+                if id < entry.id {
+                    self.placeholder(key, id, &mut gone)?;
+                }
+            }
+            self.begin(3 + 2 * entry.fields);
+            self.words(&[b"XADD", key, &entry.id.text()])?;
+            for (field, value) in entry.pairs() {
+                self.item(field)?;
+                self.item(value)?;
+            }
+        }
+        pending.try_for_each(|id| self.placeholder(key, id, &mut gone))?;
+        if log.is_empty() && gone.is_empty() {
+            self.command(&[b"XADD", key, b"MAXLEN", b"0", b"0-1", b"x", b"y"])?;
+        }
+        stream.groups.iter().try_for_each(|(name, group)| self.group(key, name, group))?;
+        self.remove_placeholders(key, log, &gone)?;
+        let mut number = itoa::Buffer::new();
+        self.command(&[
+            b"XSETID",
+            key,
+            &log.last_id().text(),
+            b"ENTRIESADDED",
+            number.format(log.entries_added()).as_bytes(),
+            b"MAXDELETEDID",
+            &log.max_deleted_id().text(),
+        ])
+    }
+
+    fn placeholder(&mut self, key: &[u8], id: StreamId, all: &mut Vec<StreamId>) -> io::Result<()> {
+        all.push(id);
+        self.command(&[b"XADD", key, &id.text(), b"x", b"y"])
+    }
+
+    /// Those before the first entry may never have been deleted, only trimmed; the greatest
+    /// deleted id is known to be no less than that of the others.
+    fn remove_placeholders(&mut self, key: &[u8], log: &Log, all: &[StreamId]) -> io::Result<()> {
+        let first = log.first_id();
+        let before = all.partition_point(|id| log.is_empty() || *id < first);
+        if before > 0 && log.is_empty() {
+            self.command(&[b"XTRIM", key, b"MAXLEN", b"0"])?;
+        } else if before > 0 {
+            self.command(&[b"XTRIM", key, b"MINID", &first.text()])?;
+        }
+        all[before..].iter().try_for_each(|id| self.command(&[b"XDEL", key, &id.text()]))
+    }
+
+    fn group(&mut self, key: &[u8], name: &[u8], group: &Group) -> io::Result<()> {
+        let mut read = itoa::Buffer::new();
+        self.command(&[
+            b"XGROUP",
+            b"CREATE",
+            key,
+            name,
+            &group.last_id.text(),
+            b"ENTRIESREAD",
+            read.format(group.entries_read.unwrap_or(-1)).as_bytes(),
+        ])?;
+        for consumer in group.consumers() {
+            self.command(&[b"XGROUP", b"CREATECONSUMER", key, name, consumer.name()])?;
+        }
+        for (id, pending) in group.pending() {
+            let (mut time, mut count) = (itoa::Buffer::new(), itoa::Buffer::new());
+            self.command(&[
+                b"XCLAIM",
+                key,
+                name,
+                group.consumer(pending.consumer).name(),
+                b"0",
+                &id.text(),
+                b"TIME",
+                time.format(pending.delivered_ms).as_bytes(),
+                b"RETRYCOUNT",
+                count.format(pending.deliveries).as_bytes(),
+                b"JUSTID",
+                b"FORCE",
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn words(&mut self, words: &[&[u8]]) -> io::Result<()> {
+        words.iter().try_for_each(|word| self.word(word))
     }
 
     /// The command that gives a key its deadline, if it has one.

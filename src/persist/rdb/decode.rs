@@ -3,6 +3,7 @@
 use super::format::{Dialect, NODE_PACKED, NODE_PLAIN, module_name, type_name, typecode};
 use super::packs;
 use super::slice::{Malformed, Slice};
+use super::stream;
 use crate::base::num::parse_f64;
 use crate::ds::intset::Intset;
 use crate::ds::listpack::Listpack;
@@ -76,6 +77,9 @@ pub fn decode(
         typecode::ZSET | typecode::ZSET_2 => decoder.zset(&mut input, code)?,
         typecode::ZSET_ZIPLIST => decoder.zset_pack(packs::from_ziplist(&input.string()?)?)?,
         typecode::ZSET_LISTPACK => decoder.zset_pack(packs::from_listpack(&input.string()?)?)?,
+        typecode::STREAM_LISTPACKS
+        | typecode::STREAM_LISTPACKS_2
+        | typecode::STREAM_LISTPACKS_3 => stream::read(&mut input, code)?,
         typecode::MODULE_2 => return Err(DecodeError::Module(module_name(input.length()?))),
         other => return Err(unsupported(other)),
     };
@@ -87,9 +91,6 @@ pub fn decode(
 
 fn unsupported(code: u8) -> DecodeError {
     match code {
-        typecode::STREAM_LISTPACKS
-        | typecode::STREAM_LISTPACKS_2
-        | typecode::STREAM_LISTPACKS_3 => DecodeError::Unsupported("stream"),
         typecode::HASH_METADATA_PRE_GA..=typecode::HASH_LISTPACK_EX => {
             DecodeError::Unsupported("hash with field deadlines")
         }
@@ -279,7 +280,7 @@ mod tests {
             (typecode::LIST_QUICKLIST_2, b"\x01\x03\x01a", "Quicklist integrity check failed."),
             (typecode::HASH_LISTPACK, b"\x09\x09\0\0\0\x01\0\x01\x01\xff", "without its value"),
             (typecode::SET_INTSET, b"\x08\x02\0\0\0\0\0\0\0", "Intset integrity check failed"),
-            (typecode::STREAM_LISTPACKS_3, b"", "values of type stream are not supported"),
+            (typecode::STREAM_LISTPACKS_3, b"", "value ends too early"),
             (typecode::MODULE_2, b"\0\0", "no matching module type 'AAAAAAAAA'"),
         ] {
             let error = run(code, payload).unwrap_err();

@@ -7,6 +7,7 @@ use std::io;
 
 use super::dump;
 use super::format::{NODE_PACKED, NODE_PLAIN, VERSION_DUMP, typecode};
+use super::stream;
 use super::writer::{Compression, KeyFacts, Settings, WriteError, Writer};
 use crate::ds::listpack::Item;
 use crate::ds::quicklist::NodeRef;
@@ -21,6 +22,9 @@ use crate::value::zset::Zset;
 const VERSION_LISTPACKS: u32 = 10;
 /// The first version with listpacks for sets.
 const VERSION_SET_LISTPACK: u32 = 11;
+
+/// The first version in which a stream's consumers know when they were active.
+const VERSION_STREAM_ACTIVE_TIMES: u32 = 11;
 
 /// The type code of `value` in this version.
 pub fn type_code(value: &Value, version: u32) -> u8 {
@@ -38,6 +42,9 @@ pub fn type_code(value: &Value, version: u32) -> u8 {
         Value::Hash(_) => typecode::HASH,
         Value::Zset(zset) if packs && zset.listpack().is_some() => typecode::ZSET_LISTPACK,
         Value::Zset(_) => typecode::ZSET_2,
+        Value::Stream(_) if version >= VERSION_STREAM_ACTIVE_TIMES => typecode::STREAM_LISTPACKS_3,
+        Value::Stream(_) if packs => typecode::STREAM_LISTPACKS_2,
+        Value::Stream(_) => typecode::STREAM_LISTPACKS,
     }
 }
 
@@ -92,6 +99,7 @@ impl<S: Sink> Writer<S> {
             Value::Set(set) => self.set(set, code),
             Value::Hash(hash) => self.hash(hash, code),
             Value::Zset(zset) => self.zset(zset, code),
+            Value::Stream(stream) => stream::write(self, stream, code),
         }
     }
 

@@ -10,6 +10,7 @@ pub mod reader;
 pub mod skim;
 pub mod slice;
 pub mod source;
+mod stream;
 pub mod writer;
 pub mod ziplist;
 pub mod zipmap;
