@@ -17,6 +17,7 @@ pub mod hash;
 pub mod help;
 #[cfg(test)]
 pub mod house;
+pub mod hyperloglog;
 pub mod info;
 pub mod introspect;
 pub mod list;
@@ -45,6 +46,7 @@ pub const FAMILIES: &[&[Command]] = &[
     hash::COMMANDS,
     zset::COMMANDS,
     bitmap::COMMANDS,
+    hyperloglog::COMMANDS,
     pubsub::COMMANDS,
     connection::COMMANDS,
     transaction::COMMANDS,

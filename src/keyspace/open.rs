@@ -147,6 +147,13 @@ impl<'v, 'a, 'k> OpenText<'v, 'a, 'k> {
         self.commit_changes(event, 1);
     }
 
+    /// Counts one change and touches watchers; nobody hears of an event.
+    pub fn commit_quietly(self) {
+        self.view.fx().dirty += 1;
+        let place = self.view.place(self.key);
+        self.view.touched(place, self.key);
+    }
+
     /// The same for a number of changes.
     pub fn commit_changes(self, event: Event, changes: u64) {
         self.view.fx().dirty += changes;
