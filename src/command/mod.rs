@@ -13,6 +13,7 @@ pub mod connection;
 pub mod debug;
 pub mod draw;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod help;
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub const FAMILIES: &[&[Command]] = &[
     zset::COMMANDS,
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,
+    geo::COMMANDS,
     pubsub::COMMANDS,
     connection::COMMANDS,
     transaction::COMMANDS,
