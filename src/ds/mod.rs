@@ -1,5 +1,6 @@
 //! Data structures: bytes and tables that know nothing of keys, databases or clients.
 
+pub mod deadlines;
 pub mod dict;
 pub mod hyperloglog;
 pub mod intset;

@@ -45,6 +45,12 @@ impl<'v, 'a, 'k, T: Variant> Open<'v, 'a, 'k, T> {
         self.view.note(event, self.key);
     }
 
+    /// Counts `changes` whose events were announced.
+    pub fn commit_quietly(mut self, changes: usize) {
+        self.changed = false;
+        self.view.fx().dirty += changes as u64;
+    }
+
     /// Counts `changes`, touches watchers, notes the event, serves who waits, removes the empty.
     /// Nothing happens when `changes` is 0, except that an empty value goes.
     pub fn commit(mut self, event: Event, changes: usize) {
@@ -78,6 +84,10 @@ impl<T: Variant> DerefMut for Open<'_, '_, '_, T> {
 impl<T: Variant> Drop for Open<'_, '_, '_, T> {
     fn drop(&mut self) {
         // SAFETY: see `new`.
+        if let Some(next) = unsafe { self.value.as_ref() }.element_deadline() {
+            self.view.schedule(self.place, self.key, next);
+        }
+        // SAFETY: see `new`; the schedule is kept beside the keys.
         if unsafe { self.value.as_ref() }.is_empty() {
             self.view.remove_emptied(self.place, self.key);
         }

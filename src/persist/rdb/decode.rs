@@ -3,9 +3,10 @@
 use super::format::{Dialect, NODE_PACKED, NODE_PLAIN, module_name, type_name, typecode};
 use super::packs;
 use super::slice::{Malformed, Slice};
+use crate::base::clock::UnixMs;
 use crate::base::num::parse_f64;
 use crate::ds::intset::Intset;
-use crate::ds::listpack::Listpack;
+use crate::ds::listpack::{Item, Listpack};
 use crate::ds::quicklist::{Quicklist, Side};
 use crate::value::hash::Hash;
 use crate::value::limits::Limits;
@@ -73,6 +74,18 @@ pub fn decode(
         typecode::HASH_ZIPMAP => decoder.zipmap(&input.string()?)?,
         typecode::HASH_ZIPLIST => decoder.hash_pack(packs::from_ziplist(&input.string()?)?)?,
         typecode::HASH_LISTPACK => decoder.hash_pack(packs::from_listpack(&input.string()?)?)?,
+        typecode::HASH_METADATA => {
+            let first = u64::from_le_bytes(input.array()?);
+            decoder.timed_hash(&mut input, Some(first))?
+        }
+        typecode::HASH_METADATA_PRE_GA => decoder.timed_hash(&mut input, None)?,
+        typecode::HASH_LISTPACK_EX => {
+            input.bytes(8)?;
+            decoder.threes(packs::from_listpack(&input.string()?)?)?
+        }
+        typecode::HASH_LISTPACK_EX_PRE_GA => {
+            decoder.threes(packs::from_listpack(&input.string()?)?)?
+        }
         typecode::ZSET | typecode::ZSET_2 => decoder.zset(&mut input, code)?,
         typecode::ZSET_ZIPLIST => decoder.zset_pack(packs::from_ziplist(&input.string()?)?)?,
         typecode::ZSET_LISTPACK => decoder.zset_pack(packs::from_listpack(&input.string()?)?)?,
@@ -90,9 +103,6 @@ fn unsupported(code: u8) -> DecodeError {
         typecode::STREAM_LISTPACKS
         | typecode::STREAM_LISTPACKS_2
         | typecode::STREAM_LISTPACKS_3 => DecodeError::Unsupported("stream"),
-        typecode::HASH_METADATA_PRE_GA..=typecode::HASH_LISTPACK_EX => {
-            DecodeError::Unsupported("hash with field deadlines")
-        }
         other => {
             let name = type_name(other);
             DecodeError::Corrupt(format!("Unknown RDB encoding type {other} ({name})"))
@@ -218,6 +228,47 @@ impl Decoder<'_> {
         Ok(Value::Hash(Hash::from_listpack(pack, self.limits)?))
     }
 
+    /// Fields with deadlines, which count from the `first`, where 1 is that itself.
+    fn timed_hash(&self, input: &mut Slice<'_>, first: Option<u64>) -> Result<Value, DecodeError> {
+        let fields = count(input)?;
+        let mut hash = Hash::for_load(fields, self.limits);
+        for _ in 0..fields {
+            let stated = input.length()?;
+            let (field, value) = (input.string()?, input.string()?);
+            if !hash.set(&field, &value, self.limits) {
+                return corrupt("Duplicate hash fields detected");
+            }
+            if stated > 0 {
+                let at = first.map_or(Some(stated), |first| first.checked_add(stated - 1));
+                hash.set_deadline(&field, moment(at)?);
+            }
+        }
+        Ok(Value::Hash(hash))
+    }
+
+    /// A listpack of fields, values and deadlines.
+    fn threes(&self, pack: Listpack) -> Result<Value, DecodeError> {
+        if pack.is_empty() {
+            return Err(DecodeError::Empty);
+        }
+        let items: Vec<Item<'_>> = pack.iter().collect();
+        let (threes, []) = items.as_chunks::<3>() else {
+            return corrupt("a field without its value and deadline");
+        };
+        let pairs = threes.iter().flat_map(|[field, value, _]| [*field, *value]);
+        let mut hash = Hash::from_listpack(Listpack::from_items(pairs), self.limits)?;
+        for [field, _, stated] in threes {
+            match stated.as_i64().and_then(|stated| u64::try_from(stated).ok()) {
+                Some(0) => {}
+                at => {
+                    let at = moment(at)?;
+                    field.with_bytes(|field| hash.set_deadline(field, at));
+                }
+            }
+        }
+        Ok(Value::Hash(hash))
+    }
+
     fn zset(&self, input: &mut Slice<'_>, code: u8) -> Result<Value, DecodeError> {
         let members = count(input)?;
         let mut zset = Zset::for_load(members, self.limits);
@@ -242,6 +293,14 @@ impl Decoder<'_> {
             return Err(DecodeError::Empty);
         }
         Ok(Value::Zset(Zset::from_listpack(pack, self.limits)?))
+    }
+}
+
+/// A deadline of a field, which has 48 bits.
+fn moment(at: Option<u64>) -> Result<UnixMs, DecodeError> {
+    match at {
+        Some(at) if at < 1 << 48 => Ok(UnixMs(at)),
+        _ => corrupt("invalid deadline of a hash field"),
     }
 }
 
