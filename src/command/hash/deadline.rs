@@ -514,6 +514,24 @@ mod tests {
     }
 
     #[test]
+    fn fields_past_their_deadline_are_hidden_while_nothing_may_be_removed() {
+        let mut house = House::new();
+        house.run("hset h a 1 b 2");
+        house.run("hpexpire h 100 fields 1 a");
+        house.run("hset g a 1");
+        house.run("hpexpire g 100 fields 1 a");
+        house.wait_ms(101);
+        house.run("client pause 100000 write");
+        house.log();
+        assert_eq!(house.run("hgetall h"), "*2|$1|b|$1|2|");
+        assert_eq!(house.run("hlen g"), ":0|");
+        assert!(house.log().is_empty());
+        house.run("client unpause");
+        assert_eq!(house.run("hlen h"), ":1|");
+        assert!(house.log().contains(&"HDEL h a".to_owned()));
+    }
+
+    #[test]
     fn journal_gets_moments_and_what_was_removed() {
         let mut house = House::new();
         house.run("hset h a 1 b 2 c 3");

@@ -347,6 +347,28 @@ mod tests {
     }
 
     #[test]
+    fn decode_takes_deadlines_of_fields_in_all_four_forms() {
+        let items = [Item::of(b"a"), Item::of(b"1"), Item::Int(5)];
+        let none = [Item::of(b"b"), Item::of(b"2"), Item::Int(0)];
+        let pack = Listpack::from_items(items.into_iter().chain(none));
+        let string = [&[pack.as_bytes().len() as u8][..], pack.as_bytes()].concat();
+        let fields = |deadline: u8| [&[2, deadline][..], b"\x01a\x011\0\x01b\x012"].concat();
+        let first = 5_u64.to_le_bytes();
+        for (code, payload) in [
+            (typecode::HASH_METADATA_PRE_GA, fields(5)),
+            (typecode::HASH_METADATA, [&first[..], &fields(1)].concat()),
+            (typecode::HASH_LISTPACK_EX_PRE_GA, string.clone()),
+            (typecode::HASH_LISTPACK_EX, [&first[..], &string].concat()),
+        ] {
+            let Ok(Value::Hash(hash)) = run(code, &payload) else { panic!("type {code}") };
+            let deadlines = (hash.deadline(b"a"), hash.deadline(b"b"));
+            assert_eq!((hash.len(), deadlines), (2, (Some(UnixMs(5)), None)), "type {code}");
+        }
+        let beyond = [&u64::MAX.to_le_bytes()[..], &fields(2)].concat();
+        assert!(run(typecode::HASH_METADATA, &beyond).is_err());
+    }
+
+    #[test]
     fn decode_tells_an_empty_collection_from_a_broken_one() {
         for code in [1, 2, 3, 4, 5, 14, 18] {
             assert_eq!(run(code, b"\0").unwrap_err(), "empty collection", "type {code}");
