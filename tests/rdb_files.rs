@@ -85,9 +85,17 @@ fn shown(value: &Value) -> Json {
             json!(members)
         }
         Value::Hash(hash) => {
-            let pair = |(field, value): (_, _)| (field_text(field), field_text(value));
-            let mut fields: Vec<_> = hash.iter().map(pair).collect();
-            fields.sort();
+            let mut fields: Vec<Json> = hash
+                .iter()
+                .map(|(field, value)| {
+                    let deadline = hash.deadline(&field.to_vec());
+                    match deadline {
+                        None => json!([field_text(field), field_text(value)]),
+                        Some(at) => json!([field_text(field), field_text(value), at.0]),
+                    }
+                })
+                .collect();
+            fields.sort_by_key(|pair| pair[0].as_str().map(str::to_owned));
             json!(fields)
         }
         Value::Zset(zset) => {
@@ -208,6 +216,30 @@ fn samples() -> Vec<(String, Value)> {
             }
         }
     }
+    for limits in [Limits::default(), narrow()] {
+        samples
+            .push((format!("timed, {} fields", limits.hash_max_listpack_entries), timed(&limits)));
+    }
+    samples
+}
+
+/// A hash of which some fields have deadlines.
+fn timed(limits: &Limits) -> Value {
+    let mut hash = rekeep::value::Hash::new();
+    for number in 0..20_u64 {
+        let field = format!("field:{number}");
+        hash.set(field.as_bytes(), number.to_string().as_bytes(), limits);
+        if number % 3 > 0 {
+            hash.set_deadline(field.as_bytes(), UnixMs(4_102_444_800_000 - number * number));
+        }
+    }
+    Value::Hash(hash)
+}
+
+/// The samples that a version can hold.
+fn samples_of(version: u32) -> Vec<(String, Value)> {
+    let mut samples = samples();
+    samples.retain(|(_, value)| version >= 12 || value.element_deadline().is_none());
     samples
 }
 
@@ -246,6 +278,7 @@ fn writer_then_reader_is_the_same_in_every_version() {
     let names: std::collections::HashSet<_> = samples.iter().map(|(_, v)| v.encoding()).collect();
     assert!(names.len() >= 6, "{names:?}");
     for version in 9..=12 {
+        let samples = samples_of(version);
         for compression in [Compression::Lzf, Compression::Off] {
             let bytes = written(&samples, settings(version, compression));
             let file = read_all(&bytes).unwrap();
@@ -273,6 +306,14 @@ fn forget_what_version_9_does(shown: &mut Json) {
     for group in stream["groups"].as_array_mut().unwrap() {
         group.as_object_mut().unwrap().remove("entries-read");
     }
+}
+
+#[test]
+fn older_versions_refuse_fields_with_deadlines_by_name() {
+    let mut writer = Writer::new(Vec::new(), settings(11, Compression::Off)).unwrap();
+    let refused = writer.entry(b"h", KeyFacts::default(), &timed(&Limits::default()));
+    let told = refused.unwrap_err().to_string();
+    assert_eq!(told, "RDB version 11 cannot hold hash fields with deadlines");
 }
 
 #[test]
@@ -384,7 +425,7 @@ impl Peer {
 /// The samples under names that are all different.
 fn named_samples() -> Vec<(String, Value)> {
     let name = |(at, (key, value))| (format!("{at} {key}"), value);
-    samples().into_iter().enumerate().map(name).collect()
+    samples_of(10).into_iter().enumerate().map(name).collect()
 }
 
 #[test]

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod crc;
 pub mod fs;
+pub mod geohash;
 pub mod glob;
 pub mod hash;
 pub mod long_double;

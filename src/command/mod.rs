@@ -13,10 +13,12 @@ pub mod connection;
 pub mod debug;
 pub mod draw;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod help;
 #[cfg(test)]
 pub mod house;
+pub mod hyperloglog;
 pub mod info;
 pub mod introspect;
 pub mod list;
@@ -47,6 +49,8 @@ pub const FAMILIES: &[&[Command]] = &[
     zset::COMMANDS,
     stream::COMMANDS,
     bitmap::COMMANDS,
+    hyperloglog::COMMANDS,
+    geo::COMMANDS,
     pubsub::COMMANDS,
     connection::COMMANDS,
     transaction::COMMANDS,

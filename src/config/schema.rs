@@ -189,7 +189,8 @@ settings! {
         /// End snapshots with a checksum, and check it when loading.
         rdbchecksum: bool = true, "rdbchecksum", Kind::Plain, Traits::START;
         /// Version of the snapshot format that is written: 9 is read by Redis 5 and later, 10 by
-        /// 7.0, 11 by 7.2, 12 by 7.4. Valkey 8 reads up to 11. (Rekeep only.)
+        /// 7.0, 11 by 7.2, 12 by 7.4. Valkey 8 reads up to 11. Fields with deadlines need 12: at 11 a snapshot that
+        /// has some is of version 12, below 11 it is refused. (Rekeep only.)
         rdb_version: i32 = 11, "rdb-version", Kind::Int(9, 12), Traits::RUN;
         /// Remove the snapshot files of replication when nothing else needs them.
         rdb_del_sync_files: bool = false, "rdb-del-sync-files", Kind::Plain, Traits::RUN, idle NO_REPLICATION;

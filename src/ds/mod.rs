@@ -1,6 +1,8 @@
 //! Data structures: bytes and tables that know nothing of keys, databases or clients.
 
+pub mod deadlines;
 pub mod dict;
+pub mod hyperloglog;
 pub mod intset;
 pub mod listpack;
 pub mod quicklist;

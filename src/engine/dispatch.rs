@@ -11,6 +11,7 @@ use crate::engine::command::{Row, Run};
 use crate::engine::context::{AdminCtx, Block, Ctx};
 use crate::engine::core::{Attention, Core, Scratch, Worker};
 use crate::engine::evicting;
+use crate::engine::expiring;
 use crate::engine::gate;
 use crate::engine::monitor;
 use crate::engine::record::Record;
@@ -249,10 +250,8 @@ pub fn run(
         count_error(worker, error);
     }
     let fx = &mut *unit.fx;
-    if !fx.expired.is_empty() {
-        unit.record.removed(&fx.expired, unit.env.expires_with);
-        worker.stats.expired.add(fx.expired.len() as u64);
-        fx.expired.clear();
+    if !fx.expired.is_empty() || !fx.expired_fields.is_empty() {
+        expiring::tell(worker, fx, unit.record, unit.env.expires_with);
     }
     unit.record.end_command(fx.dirty != dirty, &args);
     let now = clock::steady();

@@ -122,6 +122,17 @@ impl Record {
         }
     }
 
+    /// The same of fields of hashes.
+    pub fn expired_fields(&mut self, hashes: &[(DbKey, Vec<Box<[u8]>>)]) {
+        if self.enabled {
+            for (at, fields) in hashes {
+                for field in fields {
+                    self.all.push(at.db, [b"HDEL".as_slice(), &at.key, field].into_iter());
+                }
+            }
+        }
+    }
+
     /// Ends the command: `request` goes to the journal if it `changed` something and the handler
     /// said nothing else.
     #[inline]

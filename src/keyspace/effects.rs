@@ -96,6 +96,8 @@ pub struct Effects {
     pub misses: u64,
     /// Keys removed because their deadline had passed.
     pub expired: Vec<DbKey>,
+    /// Fields removed because their deadline had passed, and the keys they were in.
+    pub expired_fields: Vec<(DbKey, Vec<Box<[u8]>>)>,
     /// Keys that somebody waits for and that may have become ready.
     pub ready: Vec<DbKey>,
     /// Events to publish, in order.
@@ -112,6 +114,7 @@ impl Effects {
     pub fn is_quiet(&self) -> bool {
         self.dirty == 0
             && self.expired.is_empty()
+            && self.expired_fields.is_empty()
             && self.ready.is_empty()
             && self.notices.is_empty()
             && self.garbage.is_empty()

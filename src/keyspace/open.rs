@@ -93,6 +93,10 @@ impl<T: Variant> DerefMut for Open<'_, '_, '_, T> {
 impl<T: Variant> Drop for Open<'_, '_, '_, T> {
     fn drop(&mut self) {
         // SAFETY: see `new`.
+        if let Some(next) = unsafe { self.value.as_ref() }.element_deadline() {
+            self.view.schedule(self.place, self.key, next);
+        }
+        // SAFETY: see `new`; the schedule is kept beside the keys.
         if unsafe { self.value.as_ref() }.is_empty() {
             self.view.remove_emptied(self.place, self.key);
         }
@@ -160,6 +164,13 @@ impl<'v, 'a, 'k> OpenText<'v, 'a, 'k> {
     /// Counts one change, touches watchers, notes the event.
     pub fn commit(self, event: Event) {
         self.commit_changes(event, 1);
+    }
+
+    /// Counts one change and touches watchers; nobody hears of an event.
+    pub fn commit_quietly(self) {
+        self.view.fx().dirty += 1;
+        let place = self.view.place(self.key);
+        self.view.touched(place, self.key);
     }
 
     /// The same for a number of changes.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::clock::UnixMs;
+use crate::ds::deadlines::Deadlines;
 use crate::ds::dict::Dict;
 use crate::keyspace::effects::DbKey;
 use crate::keyspace::entry::Entry;
@@ -23,10 +24,28 @@ pub struct Db {
     pub keys: Dict<Entry>,
     /// How many have a deadline.
     pub with_deadline: usize,
+    /// The hashes with fields that have deadlines, each with the earliest of these.
+    pub timed: Option<Box<Deadlines>>,
     /// Where the search for expired keys goes on.
     pub expire_cursor: u64,
     /// Sum and number of the remaining lives that search has seen, for `avg_ttl`, milliseconds.
     pub ttl_sample: (u64, u64),
+}
+
+impl Db {
+    /// Notes the earliest deadline of a key's fields, or that there is none.
+    pub fn schedule(&mut self, key: &[u8], next: Option<UnixMs>) {
+        match (next, &mut self.timed) {
+            (Some(next), timed) => timed.get_or_insert_default().set(key, next),
+            (None, Some(timed)) => {
+                timed.remove(key);
+                if timed.is_empty() {
+                    self.timed = None;
+                }
+            }
+            (None, None) => {}
+        }
+    }
 }
 
 /// See the module.

@@ -47,12 +47,14 @@ pub struct DbView<'a> {
     db: u32,
     /// A key whose hash is known already: its address, length and hash.
     hint: (usize, usize, u64),
+    /// A hash without the fields whose deadlines have passed, while nothing may be removed.
+    shown: Option<Value>,
 }
 
 impl<'a> DbView<'a> {
     /// The view of a command on database `db`.
     pub fn new(hold: &'a mut Hold, env: &'a Env, fx: &'a mut Effects, db: u32) -> DbView<'a> {
-        DbView { hold, env, fx, db, hint: (0, 0, 0) }
+        DbView { hold, env, fx, db, hint: (0, 0, 0), shown: None }
     }
 
     /// Says the hash of a key in advance; the same bytes at the same address are not hashed again.
@@ -70,7 +72,7 @@ impl<'a> DbView<'a> {
     /// The same shards, another database.
     pub fn on_db<R>(&mut self, db: u32, with: impl FnOnce(&mut DbView<'_>) -> R) -> R {
         let hint = self.hint;
-        with(&mut DbView { hold: self.hold, env: self.env, fx: self.fx, db, hint })
+        with(&mut DbView { hold: self.hold, env: self.env, fx: self.fx, db, hint, shown: None })
     }
 
     /// What is fixed while the command runs.
@@ -229,10 +231,82 @@ impl<'a> DbView<'a> {
     /// A collection read by a command.
     #[inline]
     pub fn read<T: Variant>(&mut self, key: &[u8]) -> Result<Option<&T>, CmdError> {
-        match self.read_entry(key).map(Entry::held) {
-            None => Ok(None),
-            Some(Held::Value(value)) => T::of(value).map(Some).ok_or(CmdError::WrongType),
-            Some(Held::Text(_)) => Err(CmdError::WrongType),
+        let found = match self.read_entry(key).map(Entry::held) {
+            None => return Ok(None),
+            Some(Held::Value(value)) => T::of(value).map(NonNull::from),
+            Some(Held::Text(_)) => None,
+        };
+        let found = found.ok_or(CmdError::WrongType)?;
+        // SAFETY: as in `live`: nothing touches the table until the borrow ends, on either path.
+        let found = unsafe { found.as_ref() };
+        if let Some(next) = found.element_deadline()
+            && self.is_past(next)
+        {
+            return Ok(self.read_without_due(key).and_then(T::of));
+        }
+        Ok(Some(found))
+    }
+
+    /// A collection whose elements that are past their deadlines are removed or hidden.
+    #[cold]
+    fn read_without_due(&mut self, key: &[u8]) -> Option<&Value> {
+        if self.env.removes_expired {
+            self.expire_fields(key, usize::MAX);
+            return match self.entry_raw(key)?.held() {
+                Held::Value(value) => Some(value),
+                Held::Text(_) => None,
+            };
+        }
+        let now = self.env.now;
+        let Held::Value(Value::Hash(hash)) = self.entry_raw(key)?.held() else { return None };
+        let mut hash = hash.clone();
+        hash.take_due(now, usize::MAX);
+        self.shown = (!hash.is_empty()).then_some(Value::Hash(hash));
+        self.shown.as_ref()
+    }
+
+    /// Removes up to `max` fields of a hash whose deadlines have passed, and leaves word of it;
+    /// says how many there were. A hash left without fields goes.
+    #[cold]
+    pub fn expire_fields(&mut self, key: &[u8], max: usize) -> usize {
+        let (place, now) = (self.place(key), self.env.now);
+        let Some(Value::Hash(hash)) = self.entry_raw(key).and_then(Entry::value_mut) else {
+            return 0;
+        };
+        let fields = hash.take_due(now, max);
+        let (next, is_empty) = (hash.next_deadline(), hash.is_empty());
+        self.schedule(place, key, next);
+        if fields.is_empty() {
+            return 0;
+        }
+        self.hold.shard_mut(place.shard).touch(self.db, key);
+        self.note(Event::hash("hexpired"), key);
+        if is_empty {
+            self.remove_emptied(place, key);
+        }
+        let removed = fields.len();
+        self.fx.expired_fields.push((DbKey { db: self.db, key: key.into() }, fields));
+        removed
+    }
+
+    /// Notes the earliest deadline of a key's fields.
+    pub(super) fn schedule(&mut self, place: Place, key: &[u8], next: Option<UnixMs>) {
+        self.table(place).schedule(key, next);
+    }
+
+    /// Removes the fields of a hash that are past their deadlines before it is changed.
+    #[inline]
+    fn clean<T: Variant>(&mut self, key: &[u8]) {
+        let due = |entry: &Entry| match entry.held() {
+            Held::Value(value) => T::of(value).and_then(T::element_deadline),
+            Held::Text(_) => None,
+        };
+        if self.table(self.place(key)).timed.is_some()
+            && let Some(next) = self.live(key).and_then(|entry| due(entry))
+            && self.is_past(next)
+            && self.env.removes_expired
+        {
+            self.expire_fields(key, usize::MAX);
         }
     }
 
@@ -270,6 +344,9 @@ impl<'a> DbView<'a> {
         &'v mut self,
         key: &'k [u8],
     ) -> Result<Option<Open<'v, 'a, 'k, T>>, CmdError> {
+        if T::TIMED {
+            self.clean::<T>(key);
+        }
         let (env, place) = (self.env, self.place(key));
         let Some(entry) = self.live(key) else { return Ok(None) };
         DbView::mark_access(env, entry);
@@ -292,6 +369,9 @@ impl<'a> DbView<'a> {
         key: &'k [u8],
         make: impl FnOnce(&Env) -> Value,
     ) -> Result<Open<'v, 'a, 'k, T>, CmdError> {
+        if T::TIMED {
+            self.clean::<T>(key);
+        }
         let (env, place) = (self.env, self.place(key));
         if self.live(key).is_none() {
             self.put_raw(key, New::Value(make(env)), Deadline::Clear);
@@ -338,6 +418,9 @@ impl<'a> DbView<'a> {
         let access = self.new_access();
         let env = self.env;
         let db = self.table(place);
+        if db.timed.is_some() {
+            db.schedule(key, None);
+        }
         if let Some(entry) = db.keys.get_mut(place.hash, key) {
             let before = entry.has_deadline();
             let deadline = match deadline {
@@ -378,6 +461,10 @@ impl<'a> DbView<'a> {
     pub fn insert_loaded(&mut self, entry: Entry) -> bool {
         let place = self.place(entry.key());
         let db = self.table(place);
+        let next = element_deadline(&entry);
+        if next.is_some() || db.timed.is_some() {
+            db.schedule(entry.key(), next);
+        }
         let after = usize::from(entry.has_deadline());
         let old = db.keys.insert(place.hash, entry);
         let before = usize::from(old.as_ref().is_some_and(Entry::has_deadline));
@@ -403,6 +490,7 @@ impl<'a> DbView<'a> {
             self.discard(old);
         }
         let db = self.table(place);
+        db.schedule(&key, element_deadline(&entry));
         db.with_deadline += usize::from(entry.has_deadline());
         db.keys.insert_new(place.hash, entry);
         if self.db == 0 {
@@ -454,6 +542,9 @@ impl<'a> DbView<'a> {
     fn remove_entry(&mut self, place: Place, key: &[u8]) -> Option<Entry> {
         let db = self.table(place);
         let entry = db.keys.remove(place.hash, key)?;
+        if db.timed.is_some() {
+            db.schedule(key, None);
+        }
         db.with_deadline -= usize::from(entry.has_deadline());
         if self.db == 0 {
             self.hold.publish_hint(place.shard);
@@ -629,6 +720,11 @@ impl<'a> DbView<'a> {
         }
     }
 
+    /// Hashes that have fields with deadlines.
+    pub fn timed_hashes(&self) -> usize {
+        self.tables().filter_map(|(_, db)| db.timed.as_ref()).map(|timed| timed.len()).sum()
+    }
+
     /// The deadline of a key whatever its state, and its table's fill: for statistics.
     pub fn deadlines(&self) -> (usize, u64) {
         let (mut keys, mut sum, mut samples) = (0, 0u64, 0u64);
@@ -638,6 +734,13 @@ impl<'a> DbView<'a> {
             samples += db.ttl_sample.1;
         }
         (keys, sum.checked_div(samples).unwrap_or(0))
+    }
+}
+
+fn element_deadline(entry: &Entry) -> Option<UnixMs> {
+    match entry.held() {
+        Held::Text(_) => None,
+        Held::Value(value) => value.element_deadline(),
     }
 }
 

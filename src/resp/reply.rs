@@ -231,11 +231,16 @@ impl Reply {
     pub fn double(&mut self, number: f64) -> Replied {
         let mut text = Vec::with_capacity(24);
         num::format_f64(number, &mut text);
+        self.double_digits(&text)
+    }
+
+    /// A double whose digits are given: `,1.5`, or a bulk string in RESP2.
+    pub fn double_digits(&mut self, digits: &[u8]) -> Replied {
         match self.protocol {
-            Protocol::Resp2 => self.bulk(&text),
+            Protocol::Resp2 => self.bulk(digits),
             Protocol::Resp3 => {
                 self.out.push(b',');
-                self.out.extend_from_slice(&text);
+                self.out.extend_from_slice(digits);
                 self.raw(b"\r\n")
             }
         }

@@ -356,6 +356,9 @@ fn own_finder(name: &str) -> Option<Finder> {
         "sort_ro" => |_, found| found.push(KeyAt { pos: 1, flags: READ }),
         "migrate" => keys_of_migrate,
         "xread" | "xreadgroup" => keys_of_xread,
+        "pfmerge" => keys_of_pfmerge,
+        "georadius" => |args, found| keys_of_georadius(args, 6, found),
+        "georadiusbymember" => |args, found| keys_of_georadius(args, 5, found),
         _ => return None,
     })
 }
@@ -451,6 +454,29 @@ fn keys_of_xread(args: &[&[u8]], found: &mut KeysFound) {
     }
 }
 
+/// PFMERGE needs no source: the destination is one itself.
+fn keys_of_pfmerge(args: &[&[u8]], found: &mut KeysFound) {
+    let first = KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::INSERT);
+    let positions = (1..args.len()).filter_map(|pos| u32::try_from(pos).ok());
+    found.extend(positions.map(|pos| KeyAt { pos, flags: if pos == 1 { first } else { READ } }));
+}
+
+/// GEORADIUS reads its key and writes to the last STORE or STOREDIST.
+fn keys_of_georadius(args: &[&[u8]], options: usize, found: &mut KeysFound) {
+    found.push(KeyAt { pos: 1, flags: READ });
+    let mut store = None;
+    let mut pos = options;
+    while let Some(word) = args.get(pos) {
+        let stores = [b"store".as_slice(), b"storedist"];
+        if stores.iter().any(|name| word.eq_ignore_ascii_case(name)) && pos + 1 < args.len() {
+            pos += 1;
+            store = u32::try_from(pos).ok();
+        }
+        pos += 1;
+    }
+    found.extend(store.map(|pos| KeyAt { pos, flags: OVERWRITE }));
+}
+
 /// First, last and step of the plain ranges among `specs`, and whether that is all there is.
 pub(super) fn legacy_range(specs: &[KeySpec]) -> LegacyRange {
     let plain = |spec: &KeySpec| match (spec.begin, spec.find) {
@@ -538,6 +564,9 @@ mod tests {
         let migrate = Spec::new("migrate", Group::Generic, AtLeast(6)).writes().key(3);
         assert_eq!(positions(&migrate, "migrate h 1  0 5 copy keys a b"), Ok(vec![8, 9]));
         assert_eq!(positions(&migrate, "migrate h 1 k 0 5 auth keys"), Ok(vec![3]));
+        let radius = Spec::new("georadius", Group::Geo, AtLeast(6)).writes().key(1);
+        let line = "georadius k 1 1 1 m store a asc storedist b store";
+        assert_eq!(positions(&radius, line), Ok(vec![1, 10]));
         let set = Spec::new("set", Group::String, AtLeast(3)).writes().key(1);
         let flags = |line: &str| {
             let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();

@@ -68,6 +68,8 @@ pub struct ThreadStats {
     pub misses: Counter,
     /// Keys removed because their deadline had passed.
     pub expired: Counter,
+    /// Fields of hashes removed because their deadlines had passed.
+    pub expired_fields: Counter,
     /// Changes to the keyspace since the process began.
     pub dirty: Counter,
     /// Bytes read from clients.
@@ -131,6 +133,7 @@ impl Stats {
             hits: Counter::default(),
             misses: Counter::default(),
             expired: Counter::default(),
+            expired_fields: Counter::default(),
             dirty: Counter::default(),
             net_in: Counter::default(),
             net_out: Counter::default(),
@@ -193,6 +196,7 @@ impl Stats {
                 &stats.hits,
                 &stats.misses,
                 &stats.expired,
+                &stats.expired_fields,
                 &stats.net_in,
                 &stats.net_out,
                 &stats.reads,

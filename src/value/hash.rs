@@ -1,18 +1,29 @@
-//! Hashes: fields and values in turn in a listpack while few and short, else a table.
+//! Hashes: fields with values, and deadlines of those fields that have one.
+//!
+//! Most hashes have none, and are nothing but their fields. A hash becomes timed with the first
+//! deadline, and stays it.
 
-use crate::base::hash::hash_bytes;
-use crate::base::rng;
-use crate::ds::dict::Dict;
+use crate::base::clock::UnixMs;
+use crate::ds::deadlines::Deadlines;
 use crate::ds::listpack::{Item, Listpack, ListpackRef};
-use crate::value::table::{self, Pair};
-use crate::value::{Either, Limits, Malformed, check_distinct};
+use crate::value::fields::Fields;
+use crate::value::{Limits, Malformed};
 
 /// A hash.
+#[derive(Clone)]
 pub struct Hash(Repr);
 
+#[derive(Clone)]
 enum Repr {
-    Listpack(Listpack),
-    Table(Box<Dict<Pair>>),
+    Plain(Fields),
+    Timed(Box<Timed>),
+}
+
+#[derive(Clone)]
+struct Timed {
+    fields: Fields,
+    /// Every name is that of a field.
+    deadlines: Deadlines,
 }
 
 const _: () = assert!(size_of::<Hash>() <= 16);
@@ -29,56 +40,47 @@ impl Default for Hash {
     }
 }
 
-impl Clone for Hash {
-    fn clone(&self) -> Hash {
-        Hash(match &self.0 {
-            Repr::Listpack(listpack) => Repr::Listpack(listpack.clone()),
-            Repr::Table(table) => Repr::Table(Box::new(table::copy(table))),
-        })
-    }
-}
-
 impl Hash {
     /// An empty hash.
     pub fn new() -> Hash {
-        Hash(Repr::Listpack(Listpack::new()))
+        Hash(Repr::Plain(Fields::new()))
     }
 
     /// An empty hash to be filled with `count` fields.
     pub fn for_load(count: usize, limits: &Limits) -> Hash {
-        let mut hash = Hash::new();
-        hash.expect(count, 0, limits);
-        hash
+        Hash(Repr::Plain(Fields::for_load(count, limits)))
     }
 
     /// Adopts a listpack of fields and values, after checking that none is there twice.
     pub fn from_listpack(listpack: Listpack, limits: &Limits) -> Result<Hash, Malformed> {
-        let len = listpack.len();
-        if !len.is_multiple_of(2) {
-            return Err(Malformed::Odd);
+        Ok(Hash(Repr::Plain(Fields::from_listpack(listpack, limits)?)))
+    }
+
+    #[inline]
+    fn fields(&self) -> &Fields {
+        match &self.0 {
+            Repr::Plain(fields) => fields,
+            Repr::Timed(timed) => &timed.fields,
         }
-        check_distinct(listpack.iter().step_by(2))?;
-        let mut hash = Hash(Repr::Listpack(listpack));
-        if len / 2 > limits.hash_max_listpack_entries {
-            hash.convert_to_table(0);
+    }
+
+    #[inline]
+    fn fields_mut(&mut self) -> &mut Fields {
+        match &mut self.0 {
+            Repr::Plain(fields) => fields,
+            Repr::Timed(timed) => &mut timed.fields,
         }
-        Ok(hash)
     }
 
     /// Makes ready for up to `count` more fields, where the longest field or value has `longest`
     /// bytes: leaves the listpack if they would burst it.
     pub fn expect(&mut self, count: usize, longest: usize, limits: &Limits) {
-        if count > limits.hash_max_listpack_entries || longest > limits.hash_max_listpack_value {
-            self.convert_to_table(count);
-        }
+        self.fields_mut().expect(count, longest, limits);
     }
 
     /// The number of fields.
     pub fn len(&self) -> usize {
-        match &self.0 {
-            Repr::Listpack(listpack) => listpack.len() / 2,
-            Repr::Table(table) => table.len(),
-        }
+        self.fields().len()
     }
 
     /// Whether there are no fields.
@@ -88,38 +90,29 @@ impl Hash {
 
     /// The encoding OBJECT ENCODING answers.
     pub fn encoding(&self) -> &'static str {
-        match &self.0 {
-            Repr::Listpack(_) => "listpack",
-            Repr::Table(_) => "hashtable",
+        match (&self.0, self.fields().listpack()) {
+            (Repr::Timed(_), Some(_)) => "listpackex",
+            _ => self.fields().encoding(),
         }
     }
 
     /// Bytes of memory this takes; of a table, an estimate.
     pub fn memory_bytes(&self) -> usize {
-        match &self.0 {
-            Repr::Listpack(listpack) => listpack.memory_bytes(),
-            Repr::Table(table) => table::memory_bytes(table, Pair::memory_bytes),
-        }
+        let timed = match &self.0 {
+            Repr::Plain(_) => 0,
+            Repr::Timed(timed) => size_of::<Timed>() + timed.deadlines.memory_bytes(),
+        };
+        self.fields().memory_bytes() + timed
     }
 
-    /// The listpack, if the hash is one.
+    /// The listpack of fields and values, if the hash is one.
     pub fn listpack(&self) -> Option<ListpackRef<'_>> {
-        match &self.0 {
-            Repr::Listpack(listpack) => Some(listpack.view()),
-            Repr::Table(_) => None,
-        }
+        self.fields().listpack()
     }
 
     /// The value of a field.
     pub fn get(&self, field: &[u8]) -> Option<Item<'_>> {
-        match &self.0 {
-            Repr::Listpack(listpack) => {
-                let view = listpack.view();
-                let pos = view.next(view.find(field, 1)?)?;
-                Some(view.item(pos))
-            }
-            Repr::Table(table) => Some(Item::Bytes(table::find(table, field)?.value())),
-        }
+        self.fields().get(field)
     }
 
     /// Whether the field is there.
@@ -127,69 +120,41 @@ impl Hash {
         self.get(field).is_some()
     }
 
-    /// Sets a field; says whether it is new.
+    /// Sets a field, which then has no deadline; says whether it is new.
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
         match &mut self.0 {
-            Repr::Listpack(listpack) => {
-                let max = limits.hash_max_listpack_value;
-                let long = field.len() > max || value.len() > max;
-                if long || !listpack.fits(field.len() + value.len()) {
-                    self.convert_to_table(0);
-                    return self.set(field, value, limits);
-                }
-                let view = listpack.view();
-                if let Some(pos) = view.find(field, 1).and_then(|pos| view.next(pos)) {
-                    listpack.replace(pos, Item::of(value));
-                    return false;
-                }
-                listpack.insert_pair(view.end(), Item::of(field), Item::of(value));
-                if listpack.len() / 2 > limits.hash_max_listpack_entries {
-                    self.convert_to_table(0);
-                }
-                true
-            }
-            Repr::Table(table) => {
-                let hash = hash_bytes(field);
-                if let Some(pair) = table.get_mut(hash, field) {
-                    pair.set_value(value);
-                    return false;
-                }
-                table.insert_new(hash, Pair::new(field, value));
-                true
+            Repr::Plain(fields) => fields.set(field, value, limits),
+            Repr::Timed(timed) => {
+                timed.deadlines.remove(field);
+                timed.fields.set(field, value, limits)
             }
         }
+    }
+
+    /// Sets a field, which keeps its deadline; says whether it is new.
+    pub fn set_keeping_deadline(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
+        self.fields_mut().set(field, value, limits)
     }
 
     /// Removes a field; says whether it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
         match &mut self.0 {
-            Repr::Listpack(listpack) => match listpack.view().find(field, 1) {
-                Some(pos) => listpack.remove_many(pos, 2) > 0,
-                None => false,
-            },
-            Repr::Table(table) => table.remove(hash_bytes(field), field).is_some(),
+            Repr::Plain(fields) => fields.remove(field),
+            Repr::Timed(timed) => {
+                timed.deadlines.remove(field);
+                timed.fields.remove(field)
+            }
         }
     }
 
     /// The fields and their values; those of a listpack in the order they were added.
     pub fn iter(&self) -> impl Iterator<Item = (Item<'_>, Item<'_>)> {
-        match &self.0 {
-            Repr::Listpack(listpack) => Either::Left(listpack.view().pairs()),
-            Repr::Table(table) => Either::Right(table.iter().map(items)),
-        }
+        self.fields().iter()
     }
 
     /// A random field and its value.
     pub fn random(&self) -> Option<(Item<'_>, Item<'_>)> {
-        match &self.0 {
-            Repr::Listpack(listpack) => {
-                let index = rng::below(self.len() as u64) as i64 * 2;
-                let view = listpack.view();
-                let pos = view.seek(index)?;
-                Some((view.item(pos), view.item(view.next(pos)?)))
-            }
-            Repr::Table(table) => table.random().map(items),
-        }
+        self.fields().random()
     }
 
     /// Visits about `count` fields from a cursor on, and returns the next cursor; a small hash at
@@ -200,33 +165,71 @@ impl Hash {
         count: usize,
         visit: &mut dyn FnMut(Item<'_>, Item<'_>),
     ) -> u64 {
+        self.fields().scan(cursor, count, visit)
+    }
+
+    /// The deadlines of fields; `None` when there is none.
+    #[inline]
+    pub fn deadlines(&self) -> Option<&Deadlines> {
         match &self.0 {
-            Repr::Listpack(listpack) => {
-                listpack.view().pairs().for_each(|(field, value)| visit(field, value));
-                0
-            }
-            Repr::Table(table) => table::scan(table, cursor, count, &mut |pair| {
-                visit(Item::Bytes(pair.field()), Item::Bytes(pair.value()));
-            }),
+            Repr::Plain(_) => None,
+            Repr::Timed(timed) => Some(&timed.deadlines).filter(|deadlines| !deadlines.is_empty()),
         }
     }
 
-    /// Makes the hash a table with room for `count` fields.
-    fn convert_to_table(&mut self, count: usize) {
-        let Repr::Listpack(listpack) = &self.0 else { return };
-        let mut table = Dict::new();
-        table.reserve(count.max(listpack.len() / 2 + 1));
-        for (field, value) in listpack.view().pairs() {
-            let (mut first, mut second) = (itoa::Buffer::new(), itoa::Buffer::new());
-            let field = field.bytes(&mut first);
-            table.insert_new(hash_bytes(field), Pair::new(field, value.bytes(&mut second)));
-        }
-        self.0 = Repr::Table(Box::new(table));
+    /// Whether a field has, or had, a deadline.
+    #[inline]
+    pub fn is_timed(&self) -> bool {
+        matches!(self.0, Repr::Timed(_))
     }
-}
 
-fn items(pair: &Pair) -> (Item<'_>, Item<'_>) {
-    (Item::Bytes(pair.field()), Item::Bytes(pair.value()))
+    /// The deadline of a field.
+    pub fn deadline(&self, field: &[u8]) -> Option<UnixMs> {
+        self.deadlines()?.get(field)
+    }
+
+    /// The earliest deadline of a field.
+    #[inline]
+    pub fn next_deadline(&self) -> Option<UnixMs> {
+        self.deadlines()?.next()
+    }
+
+    /// Gives a field a deadline; one that is not there gets none.
+    pub fn set_deadline(&mut self, field: &[u8], at: UnixMs) {
+        if !self.contains(field) {
+            return;
+        }
+        if let Repr::Plain(fields) = &mut self.0 {
+            let fields = std::mem::replace(fields, Fields::new());
+            self.0 = Repr::Timed(Box::new(Timed { fields, deadlines: Deadlines::default() }));
+        }
+        if let Repr::Timed(timed) = &mut self.0 {
+            timed.deadlines.set(field, at);
+        }
+    }
+
+    /// Takes the deadline of a field away; says whether it had one.
+    pub fn clear_deadline(&mut self, field: &[u8]) -> bool {
+        match &mut self.0 {
+            Repr::Plain(_) => false,
+            Repr::Timed(timed) => timed.deadlines.remove(field),
+        }
+    }
+
+    /// Removes up to `max` fields whose deadlines have passed, the earliest first.
+    pub fn take_due(&mut self, now: UnixMs, max: usize) -> Vec<Box<[u8]>> {
+        let mut taken = Vec::new();
+        let Repr::Timed(timed) = &mut self.0 else { return taken };
+        while taken.len() < max
+            && let Some(field) = timed.deadlines.due(now)
+        {
+            let field: Box<[u8]> = field.into();
+            timed.deadlines.remove(&field);
+            timed.fields.remove(&field);
+            taken.push(field);
+        }
+        taken
+    }
 }
 
 #[cfg(test)]
@@ -262,6 +265,26 @@ mod tests {
         assert_eq!(Hash::from_listpack(odd, &limits).unwrap_err(), Malformed::Odd);
         let twice = Listpack::from_items([5, 6, 5, 7].map(Item::Int));
         assert_eq!(Hash::from_listpack(twice, &limits).unwrap_err(), Malformed::Duplicate);
+    }
+
+    #[test]
+    fn deadlines_follow_their_fields() {
+        let limits = Limits::default();
+        let mut hash = Hash::new();
+        for field in [b"a", b"b", b"c", b"d"] {
+            hash.set(field, b"1", &limits);
+            hash.set_deadline(field, UnixMs(u64::from(field[0])));
+        }
+        assert_eq!(hash.encoding(), "listpackex");
+        hash.set_deadline(b"x", UnixMs(1));
+        hash.set(b"a", b"2", &limits);
+        hash.set_keeping_deadline(b"b", b"2", &limits);
+        hash.remove(b"c");
+        assert_eq!(hash.next_deadline(), Some(UnixMs(98)));
+        assert_eq!((hash.deadline(b"a"), hash.deadline(b"c")), (None, None));
+        assert_eq!(hash.take_due(UnixMs(99), 10), [Box::from(*b"b")]);
+        assert_eq!((hash.len(), hash.clear_deadline(b"d")), (2, true));
+        assert!(hash.deadlines().is_none() && hash.is_timed());
     }
 
     proptest! {

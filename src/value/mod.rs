@@ -1,5 +1,6 @@
 //! What a key can hold: each type with its encodings, and the limits at which one becomes another.
 
+mod fields;
 pub mod hash;
 pub mod limits;
 pub mod list;
@@ -8,6 +9,7 @@ pub mod stream;
 mod table;
 pub mod zset;
 
+use crate::base::clock::UnixMs;
 use crate::base::hash::hash_bytes;
 use crate::base::num::parse_i64;
 use crate::ds::listpack::Item;
@@ -118,6 +120,14 @@ impl Value {
         }
     }
 
+    /// The earliest deadline of an element.
+    pub fn element_deadline(&self) -> Option<UnixMs> {
+        match self {
+            Value::Hash(hash) => hash.next_deadline(),
+            _ => None,
+        }
+    }
+
     /// How many allocations freeing the value takes, roughly: what decides about lazy freeing.
     pub fn free_effort(&self) -> usize {
         match self {
@@ -159,10 +169,20 @@ pub trait Variant: Sized {
 
     /// Whether there are no elements.
     fn is_empty(&self) -> bool;
+
+    /// Whether elements can have deadlines.
+    const TIMED: bool = false;
+
+    /// The earliest deadline of an element; the outer `None` where elements cannot have any, as in
+    /// every type but one.
+    #[inline]
+    fn element_deadline(&self) -> Option<Option<UnixMs>> {
+        None
+    }
 }
 
 macro_rules! variant {
-    ($type:ident) => {
+    ($type:ident $(, $more:item)*) => {
         impl Variant for $type {
             const KIND: Kind = Kind::$type;
 
@@ -187,13 +207,22 @@ macro_rules! variant {
             fn is_empty(&self) -> bool {
                 self.len() == 0
             }
+
+            $($more)*
         }
     };
 }
 
 variant!(List);
 variant!(Set);
-variant!(Hash);
+variant!(
+    Hash,
+    const TIMED: bool = true;,
+    #[inline]
+    fn element_deadline(&self) -> Option<Option<UnixMs>> {
+        self.is_timed().then(|| self.next_deadline())
+    }
+);
 variant!(Zset);
 
 /// Why a listpack that is whole cannot be the value it is said to be.

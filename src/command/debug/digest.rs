@@ -54,7 +54,10 @@ fn of_value(value: &Value) -> [u8; 20] {
         }
         Value::Set(set) => return of_items(set.iter()),
         Value::Hash(fields) => fields.iter().for_each(|(field, value)| {
-            field.with_bytes(|field| value.with_bytes(|value| sum.add(&[field, value])));
+            let deadline = field.with_bytes(|field| fields.deadline(field));
+            let deadline = deadline.map(|at| at.0.to_le_bytes());
+            let deadline = deadline.as_ref().map_or(&[][..], |bytes| bytes);
+            field.with_bytes(|field| value.with_bytes(|value| sum.add(&[field, value, deadline])));
         }),
         Value::Zset(zset) => zset.iter().for_each(|(member, score)| {
             member.with_bytes(|member| sum.add(&[member, &score.to_bits().to_le_bytes()]));

@@ -11,7 +11,7 @@ use crate::keyspace::event::Event;
 use crate::keyspace::view::Deadline;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
-use crate::value::{Kind, List, Value};
+use crate::value::{Hash, Kind, List, Value};
 
 const BY_DENIED: &str = "ERR BY option of SORT denied due to insufficient ACL permissions.";
 const GET_DENIED: &str = "ERR GET option of SORT denied due to insufficient ACL permissions.";
@@ -175,10 +175,14 @@ fn look_up(cx: &mut Ctx, pattern: &[u8], element: &[u8]) -> Option<Vec<u8>> {
         _ => (after, None),
     };
     let key = [before, element, after].concat();
-    match (cx.db.read_entry(&key)?.held(), field) {
-        (Held::Text(text), None) => Some(text.to_vec()),
-        (Held::Value(Value::Hash(hash)), Some(field)) => hash.get(field).map(|item| item.to_vec()),
-        _ => None,
+    match field {
+        Some(field) => {
+            cx.db.read::<Hash>(&key).ok().flatten()?.get(field).map(|item| item.to_vec())
+        }
+        None => match cx.db.read_entry(&key)?.held() {
+            Held::Text(text) => Some(text.to_vec()),
+            Held::Value(_) => None,
+        },
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn stats(ax: &mut AdminCtx, out: &mut Fields) {
     ] {
         out.put(name, count.load(Ordering::Relaxed));
     }
-    zeros(out, &["expired_subkeys"]);
+    out.put("expired_subkeys", core.stats.sum(|stats| &stats.expired_fields));
     out.put("expired_keys", core.stats.sum(|stats| &stats.expired));
     out.put("expired_stale_perc", "0.00");
     zeros(out, &["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"]);
@@ -174,11 +174,12 @@ pub(super) fn latencystats(ax: &mut AdminCtx, out: &mut Fields) {
 pub(super) fn keyspace(ax: &mut AdminCtx, out: &mut Fields) {
     let databases = u32::try_from(ax.core.config.load().databases).unwrap_or(0);
     for db in 0..databases {
-        let (keys, (expires, average)) = ax.cx.db.on_db(db, |db| (db.len(), db.deadlines()));
+        let (keys, (expires, average), timed) =
+            ax.cx.db.on_db(db, |db| (db.len(), db.deadlines(), db.timed_hashes()));
         if keys > 0 {
             out.put(
                 &format!("db{db}"),
-                format_args!("keys={keys},expires={expires},avg_ttl={average},subexpiry=0"),
+                format_args!("keys={keys},expires={expires},avg_ttl={average},subexpiry={timed}"),
             );
         }
     }

@@ -15,7 +15,7 @@ use super::{Scores, member, members_head};
 
 /// Under which conditions ZADD gives a score, and what it answers.
 #[derive(Clone, Copy, Default)]
-struct Adding {
+pub(in crate::command) struct Adding {
     nx: bool,
     xx: bool,
     gt: bool,
@@ -42,8 +42,27 @@ impl Adding {
         adding
     }
 
+    /// Reads what GEOADD knows of them: whether members may be new, and what is counted.
+    pub(in crate::command) fn read_conditions(cx: &mut Ctx) -> Adding {
+        let mut adding = Adding::default();
+        while !cx.args.is_done() {
+            match () {
+                () if cx.args.take_keyword("nx") => adding.nx = true,
+                () if cx.args.take_keyword("xx") => adding.xx = true,
+                () if cx.args.take_keyword("ch") => adding.count_changed = true,
+                () => break,
+            }
+        }
+        adding
+    }
+
+    /// Whether members would have to be new and old at once.
+    pub(in crate::command) fn excludes_itself(&self) -> bool {
+        self.nx && self.xx
+    }
+
     fn check(&self, pairs: usize) -> Result<(), CmdError> {
-        if self.nx && self.xx {
+        if self.excludes_itself() {
             let text = "XX and NX options at the same time are not compatible";
             return Err(CmdError::err(text));
         }
@@ -92,10 +111,21 @@ pub(super) fn zincrby(cx: &mut Ctx) -> CmdResult {
 
 /// Adds the pairs of scores and members that are the words left.
 fn add(cx: &mut Ctx, key: &[u8], adding: Adding) -> CmdResult {
-    let words = cx.args.remaining();
+    let args = cx.args;
+    let words = args.remaining();
     let scores = words.clone().step_by(2).map(|word| parse_f64(word).ok_or(CmdError::NotFloat));
     let scores: smallvec::SmallVec<[f64; 8]> = scores.collect::<Result<_, _>>()?;
-    let members = words.skip(1).step_by(2);
+    add_scores(cx, key, adding, &scores, words.skip(1).step_by(2))
+}
+
+/// Gives scores to members, in pairs.
+pub(in crate::command) fn add_scores<'m>(
+    cx: &mut Ctx,
+    key: &[u8],
+    adding: Adding,
+    scores: &[f64],
+    members: impl Iterator<Item = &'m [u8]> + Clone,
+) -> CmdResult {
     let longest = members.clone().map(<[u8]>::len).max().unwrap_or(0);
     let limits = &cx.db.env().limits;
 
@@ -108,7 +138,7 @@ fn add(cx: &mut Ctx, key: &[u8], adding: Adding) -> CmdResult {
         zset.expect(scores.len(), longest, limits);
     }
     let mut failed = None;
-    for (member, score) in members.zip(&scores) {
+    for (member, score) in members.zip(scores) {
         let present = zset.score(member);
         match adding.outcome(present, *score) {
             Err(error) => failed = Some(error),

@@ -6,6 +6,9 @@ mod member;
 mod pop;
 mod range;
 
+pub(super) use member::{Adding, add_scores};
+pub(super) use range::store;
+
 use crate::ds::listpack::Item;
 use crate::engine::command::Command;
 use crate::resp::reply::Reply;

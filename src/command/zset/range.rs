@@ -156,7 +156,7 @@ fn range(cx: &mut Ctx, form: Form) -> CmdResult {
 }
 
 /// Puts a result at a key, or removes the key when there is none; answers how many members it has.
-pub(super) fn store(
+pub(in crate::command) fn store(
     cx: &mut Ctx,
     key: &[u8],
     zset: Zset,

@@ -6,6 +6,7 @@ use std::io;
 
 use crate::base::clock::UnixMs;
 use crate::base::num::format_f64;
+use crate::ds::deadlines::Deadlines;
 use crate::ds::listpack::Item;
 use crate::persist::sink::Sink;
 use crate::value::stream::{Group, Log, StreamId};
@@ -83,6 +84,11 @@ impl<S: Sink> CommandWriter<S> {
                     out.item(field)?;
                     out.item(value)
                 })?;
+                let mut digits = itoa::Buffer::new();
+                for (field, at) in hash.deadlines().into_iter().flat_map(Deadlines::iter) {
+                    let at = digits.format(at.0).as_bytes();
+                    self.command(&[b"HPEXPIREAT", key, at, b"FIELDS", b"1", field])?;
+                }
             }
             Value::Zset(zset) => {
                 let mut text = Vec::new();

@@ -132,6 +132,9 @@ impl Checker<'_> {
         self.counts.keys += 1;
         let end = record.offset + record.payload.len() as u64;
         let decoded = decode(record.code, dialect, &record.payload, &Limits::default());
+        if let Ok(value) = &decoded {
+            self.counts.subexpires += u64::from(value.element_deadline().is_some());
+        }
         let broken = match decoded {
             Ok(_) | Err(DecodeError::Module(_) | DecodeError::Unsupported(_)) => None,
             Err(DecodeError::Empty) => Some("The key holds an empty collection".to_owned()),

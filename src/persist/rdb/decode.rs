@@ -4,9 +4,10 @@ use super::format::{Dialect, NODE_PACKED, NODE_PLAIN, module_name, type_name, ty
 use super::packs;
 use super::slice::{Malformed, Slice};
 use super::stream;
+use crate::base::clock::UnixMs;
 use crate::base::num::parse_f64;
 use crate::ds::intset::Intset;
-use crate::ds::listpack::Listpack;
+use crate::ds::listpack::{Item, Listpack};
 use crate::ds::quicklist::{Quicklist, Side};
 use crate::value::hash::Hash;
 use crate::value::limits::Limits;
@@ -74,6 +75,18 @@ pub fn decode(
         typecode::HASH_ZIPMAP => decoder.zipmap(&input.string()?)?,
         typecode::HASH_ZIPLIST => decoder.hash_pack(packs::from_ziplist(&input.string()?)?)?,
         typecode::HASH_LISTPACK => decoder.hash_pack(packs::from_listpack(&input.string()?)?)?,
+        typecode::HASH_METADATA => {
+            let first = u64::from_le_bytes(input.array()?);
+            decoder.timed_hash(&mut input, Some(first))?
+        }
+        typecode::HASH_METADATA_PRE_GA => decoder.timed_hash(&mut input, None)?,
+        typecode::HASH_LISTPACK_EX => {
+            input.bytes(8)?;
+            decoder.threes(packs::from_listpack(&input.string()?)?)?
+        }
+        typecode::HASH_LISTPACK_EX_PRE_GA => {
+            decoder.threes(packs::from_listpack(&input.string()?)?)?
+        }
         typecode::ZSET | typecode::ZSET_2 => decoder.zset(&mut input, code)?,
         typecode::ZSET_ZIPLIST => decoder.zset_pack(packs::from_ziplist(&input.string()?)?)?,
         typecode::ZSET_LISTPACK => decoder.zset_pack(packs::from_listpack(&input.string()?)?)?,
@@ -91,9 +104,6 @@ pub fn decode(
 
 fn unsupported(code: u8) -> DecodeError {
     match code {
-        typecode::HASH_METADATA_PRE_GA..=typecode::HASH_LISTPACK_EX => {
-            DecodeError::Unsupported("hash with field deadlines")
-        }
         other => {
             let name = type_name(other);
             DecodeError::Corrupt(format!("Unknown RDB encoding type {other} ({name})"))
@@ -219,6 +229,47 @@ impl Decoder<'_> {
         Ok(Value::Hash(Hash::from_listpack(pack, self.limits)?))
     }
 
+    /// Fields with deadlines, which count from the `first`, where 1 is that itself.
+    fn timed_hash(&self, input: &mut Slice<'_>, first: Option<u64>) -> Result<Value, DecodeError> {
+        let fields = count(input)?;
+        let mut hash = Hash::for_load(fields, self.limits);
+        for _ in 0..fields {
+            let stated = input.length()?;
+            let (field, value) = (input.string()?, input.string()?);
+            if !hash.set(&field, &value, self.limits) {
+                return corrupt("Duplicate hash fields detected");
+            }
+            if stated > 0 {
+                let at = first.map_or(Some(stated), |first| first.checked_add(stated - 1));
+                hash.set_deadline(&field, moment(at)?);
+            }
+        }
+        Ok(Value::Hash(hash))
+    }
+
+    /// A listpack of fields, values and deadlines.
+    fn threes(&self, pack: Listpack) -> Result<Value, DecodeError> {
+        if pack.is_empty() {
+            return Err(DecodeError::Empty);
+        }
+        let items: Vec<Item<'_>> = pack.iter().collect();
+        let (threes, []) = items.as_chunks::<3>() else {
+            return corrupt("a field without its value and deadline");
+        };
+        let pairs = threes.iter().flat_map(|[field, value, _]| [*field, *value]);
+        let mut hash = Hash::from_listpack(Listpack::from_items(pairs), self.limits)?;
+        for [field, _, stated] in threes {
+            match stated.as_i64().and_then(|stated| u64::try_from(stated).ok()) {
+                Some(0) => {}
+                at => {
+                    let at = moment(at)?;
+                    field.with_bytes(|field| hash.set_deadline(field, at));
+                }
+            }
+        }
+        Ok(Value::Hash(hash))
+    }
+
     fn zset(&self, input: &mut Slice<'_>, code: u8) -> Result<Value, DecodeError> {
         let members = count(input)?;
         let mut zset = Zset::for_load(members, self.limits);
@@ -243,6 +294,14 @@ impl Decoder<'_> {
             return Err(DecodeError::Empty);
         }
         Ok(Value::Zset(Zset::from_listpack(pack, self.limits)?))
+    }
+}
+
+/// A deadline of a field, which has 48 bits.
+fn moment(at: Option<u64>) -> Result<UnixMs, DecodeError> {
+    match at {
+        Some(at) if at < 1 << 48 => Ok(UnixMs(at)),
+        _ => corrupt("invalid deadline of a hash field"),
     }
 }
 
@@ -286,6 +345,28 @@ mod tests {
             let error = run(code, payload).unwrap_err();
             assert!(error.contains(what), "type {code}: {error}");
         }
+    }
+
+    #[test]
+    fn decode_takes_deadlines_of_fields_in_all_four_forms() {
+        let items = [Item::of(b"a"), Item::of(b"1"), Item::Int(5)];
+        let none = [Item::of(b"b"), Item::of(b"2"), Item::Int(0)];
+        let pack = Listpack::from_items(items.into_iter().chain(none));
+        let string = [&[pack.as_bytes().len() as u8][..], pack.as_bytes()].concat();
+        let fields = |deadline: u8| [&[2, deadline][..], b"\x01a\x011\0\x01b\x012"].concat();
+        let first = 5_u64.to_le_bytes();
+        for (code, payload) in [
+            (typecode::HASH_METADATA_PRE_GA, fields(5)),
+            (typecode::HASH_METADATA, [&first[..], &fields(1)].concat()),
+            (typecode::HASH_LISTPACK_EX_PRE_GA, string.clone()),
+            (typecode::HASH_LISTPACK_EX, [&first[..], &string].concat()),
+        ] {
+            let Ok(Value::Hash(hash)) = run(code, &payload) else { panic!("type {code}") };
+            let deadlines = (hash.deadline(b"a"), hash.deadline(b"b"));
+            assert_eq!((hash.len(), deadlines), (2, (Some(UnixMs(5)), None)), "type {code}");
+        }
+        let beyond = [&u64::MAX.to_le_bytes()[..], &fields(2)].concat();
+        assert!(run(typecode::HASH_METADATA, &beyond).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! DUMP payloads: a type, a value, the format's version and a checksum.
 
-use super::format::{VERSION_DUMP, VERSION_MAX};
+use super::format::VERSION_MAX;
 use crate::base::crc::crc64;
 
 /// Bytes of version and checksum at the end.
@@ -44,9 +44,9 @@ pub fn verify(dump: &[u8], verify: VerifyDump) -> Result<Dumped<'_>, WrongFooter
     Ok(Dumped { code, payload })
 }
 
-/// Ends `body`, a type code and an encoded value, as a payload.
-pub fn seal(mut body: Vec<u8>) -> Vec<u8> {
-    body.extend_from_slice(&VERSION_DUMP.to_le_bytes());
+/// Ends `body`, a type code and an encoded value, as a payload of this version.
+pub fn seal(mut body: Vec<u8>, version: u16) -> Vec<u8> {
+    body.extend_from_slice(&version.to_le_bytes());
     let sum = crc64(&body);
     body.extend_from_slice(&sum.to_le_bytes());
     body
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn verify_refuses_cuts_flips_and_newer_versions() {
-        let dump = seal(b"\x00\x03abc".to_vec());
+        let dump = seal(b"\x00\x03abc".to_vec(), 11);
         assert_eq!(verify(&dump, VerifyDump::Checksum).unwrap().payload, b"\x03abc");
         for cut in 0..dump.len() {
             assert_eq!(verify(&dump[..cut], VerifyDump::Checksum), Err(WrongFooter));

@@ -6,10 +6,11 @@
 use std::io;
 
 use super::dump;
-use super::format::{NODE_PACKED, NODE_PLAIN, VERSION_DUMP, typecode};
+use super::format::{NODE_PACKED, NODE_PLAIN, VERSION_DUMP, VERSION_FIELD_DEADLINES, typecode};
 use super::stream;
 use super::writer::{Compression, KeyFacts, Settings, WriteError, Writer};
-use crate::ds::listpack::Item;
+use crate::ds::deadlines::Deadlines;
+use crate::ds::listpack::{Item, Listpack};
 use crate::ds::quicklist::NodeRef;
 use crate::persist::sink::Sink;
 use crate::value::Value;
@@ -38,6 +39,10 @@ pub fn type_code(value: &Value, version: u32) -> u8 {
             (_, Some(_)) if version >= VERSION_SET_LISTPACK => typecode::SET_LISTPACK,
             _ => typecode::SET,
         },
+        Value::Hash(hash) if hash.deadlines().is_some() => match hash.listpack() {
+            Some(_) => typecode::HASH_LISTPACK_EX,
+            None => typecode::HASH_METADATA,
+        },
         Value::Hash(hash) if packs && hash.listpack().is_some() => typecode::HASH_LISTPACK,
         Value::Hash(_) => typecode::HASH,
         Value::Zset(zset) if packs && zset.listpack().is_some() => typecode::ZSET_LISTPACK,
@@ -50,7 +55,11 @@ pub fn type_code(value: &Value, version: u32) -> u8 {
 
 /// The DUMP payload of a value.
 pub fn dump(value: &Value, compression: Compression) -> Vec<u8> {
-    let version = u32::from(VERSION_DUMP);
+    let footer = match value.element_deadline() {
+        Some(_) => VERSION_FIELD_DEADLINES as u16,
+        None => VERSION_DUMP,
+    };
+    let version = u32::from(footer);
     let settings = Settings { version, compression, checksum: false };
     let mut body = vec![type_code(value, version)];
     let written = Writer::new(&mut body, settings).and_then(|mut writer| {
@@ -58,12 +67,17 @@ pub fn dump(value: &Value, compression: Compression) -> Vec<u8> {
         Ok(writer.flush()?)
     });
     written.expect("memory takes every byte");
-    dump::seal(body)
+    dump::seal(body, footer)
 }
 
 impl<S: Sink> Writer<S> {
     /// A key with its value.
     pub fn entry(&mut self, key: &[u8], facts: KeyFacts, value: &Value) -> Result<(), WriteError> {
+        let version = self.settings().version;
+        if version < VERSION_FIELD_DEADLINES && value.element_deadline().is_some() {
+            let what = "hash fields with deadlines";
+            return Err(WriteError::Inexpressible { version, what });
+        }
         self.key(key, facts, type_code(value, self.settings().version))?;
         Ok(self.value(value)?)
     }
@@ -149,11 +163,29 @@ impl<S: Sink> Writer<S> {
     }
 
     fn hash(&mut self, hash: &Hash, code: u8) -> io::Result<()> {
+        if let Some(deadlines) = hash.deadlines() {
+            return self.timed_hash(hash, deadlines);
+        }
         if let (typecode::HASH_LISTPACK, Some(pack)) = (code, hash.listpack()) {
             return self.string(pack.as_bytes());
         }
         self.length(hash.len() as u64)?;
         hash.iter().try_for_each(|(field, value)| {
+            self.item(field)?;
+            self.item(value)
+        })
+    }
+
+    fn timed_hash(&mut self, hash: &Hash, deadlines: &Deadlines) -> io::Result<()> {
+        let first = deadlines.next().map_or(0, |at| at.0);
+        self.raw(&first.to_le_bytes())?;
+        if hash.listpack().is_some() {
+            return self.string(in_threes(hash, deadlines).as_bytes());
+        }
+        self.length(hash.len() as u64)?;
+        hash.iter().try_for_each(|(field, value)| {
+            let at = field.with_bytes(|field| deadlines.get(field));
+            self.length(at.map_or(0, |at| at.0 - first + 1))?;
             self.item(field)?;
             self.item(value)
         })
@@ -170,4 +202,25 @@ impl<S: Sink> Writer<S> {
             self.raw(&score.to_le_bytes())
         })
     }
+}
+
+/// Fields, values and deadlines in the order of the deadlines; 0 stands for none, and comes last.
+fn in_threes(hash: &Hash, deadlines: &Deadlines) -> Listpack {
+    let mut pack = Listpack::new();
+    let mut put = |field: Item<'_>, value: Item<'_>, at: u64| {
+        for item in [field, value, Item::Int(i64::try_from(at).unwrap_or(i64::MAX))] {
+            pack.push_back(item);
+        }
+    };
+    for (field, at) in deadlines.iter() {
+        if let Some(value) = hash.get(field) {
+            put(Item::of(field), value, at.0);
+        }
+    }
+    for (field, value) in hash.iter() {
+        if field.with_bytes(|field| deadlines.get(field)).is_none() {
+            put(field, value, 0);
+        }
+    }
+    pack
 }

@@ -2,8 +2,10 @@
 
 /// The newest version of Redis's format that is understood.
 pub const VERSION_MAX: u32 = 12;
-/// The version DUMP payloads are written in.
+/// The version DUMP payloads are written in, if it has the type.
 pub const VERSION_DUMP: u16 = 11;
+/// The first version in which fields of hashes can have deadlines.
+pub const VERSION_FIELD_DEADLINES: u32 = 12;
 /// The version from which on a file ends with a checksum.
 pub const VERSION_CHECKSUM: u32 = 5;
 /// Valkey's own format version, under its own signature.

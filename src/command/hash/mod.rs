@@ -1,5 +1,7 @@
 //! Hashes: fields and their values.
 
+mod deadline;
+
 use crate::base::num::LongDouble;
 use crate::command::scan_options::{self, Page, ScanOptions, Walk};
 use crate::command::{answer, draw};
@@ -17,6 +19,98 @@ use crate::value::Hash;
 
 /// The rows.
 pub const COMMANDS: &[Command] = &[
+    Command::data(
+        deadline::hexpire,
+        Spec::new("hexpire", Group::Hash, AtLeast(6))
+            .rewritten()
+            .writes()
+            .denyoom()
+            .fast()
+            .key_spec(KeySpec::at(1).rw().update())
+            .since("7.4.0"),
+    ),
+    Command::data(
+        deadline::hexpireat,
+        Spec::new("hexpireat", Group::Hash, AtLeast(6))
+            .rewritten()
+            .writes()
+            .denyoom()
+            .fast()
+            .key_spec(KeySpec::at(1).rw().update())
+            .since("7.4.0"),
+    ),
+    Command::data(
+        deadline::hpexpire,
+        Spec::new("hpexpire", Group::Hash, AtLeast(6))
+            .rewritten()
+            .writes()
+            .denyoom()
+            .fast()
+            .key_spec(KeySpec::at(1).rw().update())
+            .since("7.4.0"),
+    ),
+    Command::data(
+        deadline::hpexpireat,
+        Spec::new("hpexpireat", Group::Hash, AtLeast(6))
+            .rewritten()
+            .writes()
+            .denyoom()
+            .fast()
+            .key_spec(KeySpec::at(1).rw().update())
+            .since("7.4.0"),
+    ),
+    Command::data(
+        deadline::hexpiretime,
+        Spec::new("hexpiretime", Group::Hash, AtLeast(5)).reads().fast().key(1).since("7.4.0"),
+    ),
+    Command::data(
+        deadline::hpexpiretime,
+        Spec::new("hpexpiretime", Group::Hash, AtLeast(5)).reads().fast().key(1).since("7.4.0"),
+    ),
+    Command::data(
+        deadline::httl,
+        Spec::new("httl", Group::Hash, AtLeast(5)).reads().fast().key(1).since("7.4.0"),
+    ),
+    Command::data(
+        deadline::hpttl,
+        Spec::new("hpttl", Group::Hash, AtLeast(5)).reads().fast().key(1).since("7.4.0"),
+    ),
+    Command::data(
+        deadline::hpersist,
+        Spec::new("hpersist", Group::Hash, AtLeast(5))
+            .writes()
+            .fast()
+            .key_spec(KeySpec::at(1).rw().update())
+            .since("7.4.0"),
+    ),
+    Command::data(
+        deadline::hgetdel,
+        Spec::new("hgetdel", Group::Hash, AtLeast(5))
+            .rewritten()
+            .writes()
+            .fast()
+            .key_spec(KeySpec::at(1).rw().access().delete())
+            .since("8.0.0"),
+    ),
+    Command::data(
+        deadline::hgetex,
+        Spec::new("hgetex", Group::Hash, AtLeast(5))
+            .rewritten()
+            .writes()
+            .fast()
+            .key_spec(KeySpec::at(1).rw().access().update())
+            .since("8.0.0"),
+    ),
+    Command::data(
+        deadline::hsetex,
+        Spec::new("hsetex", Group::Hash, AtLeast(6))
+            .rewritten()
+            .writes()
+            .denyoom()
+            .fast()
+            .key_spec(KeySpec::at(1).rw().update())
+            .since("8.0.0"),
+    ),
     Command::data(
         hdel,
         Spec::new("hdel", Group::Hash, AtLeast(3))
@@ -246,7 +340,7 @@ fn hincrby(cx: &mut Ctx) -> CmdResult {
         Some(item) => item.as_i64().ok_or(CmdError::Const("ERR hash value is not an integer"))?,
     };
     let new = old.checked_add(increment).ok_or(CmdError::Overflow)?;
-    hash.set(field, itoa::Buffer::new().format(new).as_bytes(), limits);
+    hash.set_keeping_deadline(field, itoa::Buffer::new().format(new).as_bytes(), limits);
     hash.commit(Event::hash("hincrby"), 1);
     Ok(cx.reply.int(new))
 }
@@ -270,10 +364,14 @@ fn hincrbyfloat(cx: &mut Ctx) -> CmdResult {
     }
     let mut text = Vec::new();
     sum.format(&mut text);
-    hash.set(field, &text, limits);
+    hash.set_keeping_deadline(field, &text, limits);
+    let deadline = hash.deadline(field);
     hash.commit(Event::hash("hincrbyfloat"), 1);
     // Arithmetic of another machine may differ in the last digit.
     cx.record.instead(&[b"HSET", key, field, &text]);
+    if let Some(at) = deadline {
+        deadline::tell_deadline(cx, key, at, &[field]);
+    }
     Ok(cx.reply.bulk(&text))
 }
 
