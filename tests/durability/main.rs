@@ -6,5 +6,6 @@
 mod common;
 mod ending;
 mod files;
+mod groups;
 mod switching;
 mod tools;

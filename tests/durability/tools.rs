@@ -18,13 +18,20 @@ fn both(tool: &str, words: &[&str]) -> [(Option<i32>, String); 2] {
     let mut by_name = Command::new(&named);
     let mut by_word = Command::new(BINARY);
     by_word.arg(tool);
-    [&mut by_name, &mut by_word].map(|command| {
-        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let _ = child.stdin.take().unwrap().write_all(b"y\n");
-        let output = child.wait_with_output().unwrap();
-        (output.status.code(), text_of(&output))
-    })
+    [&mut by_name, &mut by_word].map(|command| answered(command.args(words), "y\n"))
+}
+
+fn answered(command: &mut Command, answer: &str) -> (Option<i32>, String) {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let _ = child.stdin.take().unwrap().write_all(answer.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), text_of(&output))
+}
+
+/// Runs a tool with an answer at its standard input.
+pub(crate) fn tool(name: &str, words: &[&str], answer: &str) -> (Option<i32>, String) {
+    answered(Command::new(BINARY).arg(name).args(words), answer)
 }
 
 fn shown(path: &Path) -> &str {
