@@ -19,7 +19,7 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::{Condvar, Mutex};
 
 use crate::base::clock::{self, UnixMs};
-use crate::base::crc::{Crc64, combine};
+use crate::base::crc::{Crc64, combine_xz};
 use crate::base::fs::{DiskFile, FsError};
 use crate::persist::aof::group;
 use crate::persist::aof::manifest::Seal;
@@ -239,7 +239,7 @@ impl Journal {
     pub fn seal(&self) -> Option<Seal> {
         let end = self.end.lock();
         let (sum, size) = end.opened?;
-        let sum = combine(sum, end.added.value(), end.size - size);
+        let sum = combine_xz(sum, end.added.value(), end.size - size);
         Some(Seal { size: end.size, sum })
     }
 
@@ -541,7 +541,7 @@ impl Journal {
         end.file = file;
         end.size = size;
         end.opened = sum.map(|sum| (sum, size));
-        end.added = Crc64::new();
+        end.added = Crc64::xz();
         self.size.store(size, Ordering::Relaxed);
         // Whoever reads the new file alone must learn the database, and the time.
         let mut pending = self.pending.lock();

@@ -125,7 +125,7 @@ pub struct GrowingFile<'f> {
 impl<'f> GrowingFile<'f> {
     /// Wraps an empty file.
     pub fn new(file: &'f DiskFile, incremental: bool) -> GrowingFile<'f> {
-        GrowingFile { file, incremental, written: 0, asked: 0, sum: Crc64::new() }
+        GrowingFile { file, incremental, written: 0, asked: 0, sum: Crc64::xz() }
     }
 }
 

@@ -7,7 +7,7 @@ REKEEP_CONTAINER   NAME:PORT of a running container, for the tests that `served`
 
 Everything started here is ended here, by its process id.
 """
-import atexit, contextlib, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, time
+import atexit, contextlib, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 
 from contents import Client, Problem
 
@@ -22,6 +22,7 @@ COMPOSE = ('--save 900 1 --save 300 10 --save 60 10000 --appendonly yes --append
 START_SECONDS, STOP_SECONDS = 30, 30
 
 _next_port = int(os.environ.get('PORT_BASE', 17100))
+_counting = threading.Lock()
 _scratch = None
 _running = []
 
@@ -30,12 +31,14 @@ def free_port():
     """The next port of our range on which nobody listens."""
     global _next_port
     while True:
-        _next_port += 1
+        with _counting:
+            _next_port += 1
+            port = _next_port
         with contextlib.closing(socket.socket()) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
-                probe.bind(('127.0.0.1', _next_port))
-                return _next_port
+                probe.bind(('127.0.0.1', port))
+                return port
 
 
 def scratch(name):

@@ -102,7 +102,7 @@ def everything_and_then_the_stream():
 
 
 def broken_link_goes_on_where_it_was():
-    with primary() as server, follower(server) as other:
+    with primary('--repl-backlog-size', '64mb') as server, follower(server) as other:
         online(server)
         writers, failures = under_traffic(server, 2)
         for _ in range(5):

@@ -182,9 +182,9 @@ fn load_part(
 
 fn not_as_sealed(path: &Path, seal: Seal, found: &str) -> LoadError {
     LoadError::File(format!(
-        "{} is not the file that the manifest lists with size {} and crc64 {:016x}: {found}. \
-         Restore the file from a backup; or, to load it all the same, take these words out of its \
-         line in the manifest",
+        "{} is not the file that the manifest lists with size {} and crc64xz {:016x}: {found}. \
+         Restore the file from a backup; or, to load it all the same, take these words and the \
+         #CRC64XZ line out of the manifest",
         path.display(),
         seal.size,
         seal.sum
@@ -206,7 +206,7 @@ fn load_file(
     }
     let mut head = [0u8; 9];
     let count = disk.open(path)?.read(&mut head).unwrap_or(0);
-    let sum = Arc::new(Mutex::new(Crc64::new()));
+    let sum = Arc::new(Mutex::new(Crc64::xz()));
     let file = Summed { file: disk.open(path)?, sum: Arc::clone(&sum) };
     let whole = if reader::is_snapshot(&head[..count]) {
         let how = How { skip_expired: false, duplicates: Duplicates::Refuse };

@@ -10,7 +10,7 @@ use super::group::{self, HEADER_BYTES, Header};
 use super::input::Input;
 use super::manifest::{Manifest, Part};
 use super::tail;
-use crate::base::crc::crc64;
+use crate::base::crc::crc64_xz;
 use crate::base::fs::{Disk, DiskFile, FsError, Verb, dir_of};
 use crate::persist::rdb::check::check_stream;
 use crate::persist::rdb::reader::is_snapshot;
@@ -402,7 +402,7 @@ impl Checker<'_> {
             }
             Scan::Timestamp { offset, secs, .. } => {
                 let kept = bytes.get(..(offset - begins) as usize).unwrap_or_default();
-                let sum = crc64(kept);
+                let sum = crc64_xz(kept);
                 let header = Header { bytes: kept.len() as u64, sum, ..header };
                 Some(Scan::Timestamp { offset, secs, group: Some((valid_up_to, header)) })
             }

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! #GRP:000000000213:0f1e2d3c4b5a6978:000000018422\r\n
-//!      bytes        CRC-64           bytes of the file that were synced when it was written
+//!      bytes        CRC-64/XZ        bytes of the file that were synced when it was written
 //! ```
 //!
 //! Redis takes the line for a comment. The last number tells damage that a power cut may leave
 //! (blocks that were never synced) from damage to what the disk had already confirmed.
 
-use crate::base::crc::crc64;
+use crate::base::crc::crc64_xz;
 
 /// How a header begins.
 pub const PREFIX: &[u8] = b"#GRP:";
@@ -49,7 +49,7 @@ impl Header {
 
     /// Whether these are the bytes of the group.
     pub fn fits(&self, group: &[u8]) -> bool {
-        self.bytes == group.len() as u64 && self.sum == crc64(group)
+        self.bytes == group.len() as u64 && self.sum == crc64_xz(group)
     }
 }
 
@@ -63,7 +63,7 @@ pub fn seal(group: &mut [u8], synced: u64) {
         return;
     }
     if let Some((head, rest)) = group.split_first_chunk_mut::<HEADER_BYTES>() {
-        *head = Header { bytes: rest.len() as u64, sum: crc64(rest), synced }.format();
+        *head = Header { bytes: rest.len() as u64, sum: crc64_xz(rest), synced }.format();
     }
 }
 

@@ -7,12 +7,25 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::base::crc::crc64_xz;
 use crate::base::fs::{Disk, FsError};
 
 /// What the manifest says while the first base is being written. A crash then leaves no base that
 /// looks like one whose manifest was lost.
 const ANNOUNCEMENT: &[u8] = b"# The first base is being written. Until it is named here, files \
 beside this one hold nothing.\n";
+
+/// How the line begins that says the checksum of those above it. Redis takes it for a comment.
+const SUM_PREFIX: &[u8] = b"#CRC64XZ:";
+const NOT_ITS_SUM: &str = "The AOF manifest is not what its checksum says (whoever has edited it by \
+                           hand takes this line out)";
+
+const NOT_WHOLE: &str = "The AOF manifest ends before its #CRC64XZ line (whoever has edited it by \
+                         hand takes the words size and crc64xz out of the other lines too)";
+
+fn sum_line(above: &[u8]) -> Vec<u8> {
+    format!("#CRC64XZ:{:016x}\n", crc64_xz(above)).into_bytes()
+}
 
 /// The longest line, with its line feed.
 const LINE_BYTES_MAX: usize = 1024;
@@ -67,7 +80,7 @@ pub struct Part {
 pub struct Seal {
     /// Its bytes.
     pub size: u64,
-    /// Their CRC-64.
+    /// Their CRC-64/XZ.
     pub sum: u64,
 }
 
@@ -165,7 +178,15 @@ impl Manifest {
             return Err(Invalid { what: "Found an empty AOF manifest", line: None });
         }
         let mut manifest = Manifest::default();
+        let (mut before, mut summed) = (0, false);
         for (at, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            let above = text.get(..before).unwrap_or_default();
+            before += line.len();
+            summed |= line.starts_with(SUM_PREFIX);
+            if line.starts_with(SUM_PREFIX) && line != sum_line(above) {
+                let line = (at + 1, String::from_utf8_lossy(line.trim_ascii()).into_owned());
+                return Err(Invalid { what: NOT_ITS_SUM, line: Some(line) });
+            }
             if line.starts_with(b"#") {
                 continue;
             }
@@ -178,6 +199,10 @@ impl Manifest {
                 let line = (at + 1, String::from_utf8_lossy(line).into_owned());
                 Invalid { what, line: Some(line) }
             })?;
+        }
+        // Who writes the one writes the other.
+        if !summed && manifest.parts().any(|part| part.seal.is_some()) {
+            return Err(Invalid { what: NOT_WHOLE, line: None });
         }
         Ok(manifest)
     }
@@ -212,7 +237,7 @@ impl Manifest {
             let rest = format!(" seq {} type {}", part.seq, part.kind.letter());
             text.extend_from_slice(rest.as_bytes());
             if let Some(Seal { size, sum }) = part.seal {
-                text.extend_from_slice(format!(" size {size} crc64 {sum:016x}").as_bytes());
+                text.extend_from_slice(format!(" size {size} crc64xz {sum:016x}").as_bytes());
             }
             for word in part.others.iter().flat_map(|(key, value)| [key, value]) {
                 text.push(b' ');
@@ -220,6 +245,8 @@ impl Manifest {
             }
             text.push(b'\n');
         }
+        let sum = sum_line(&text);
+        text.extend_from_slice(&sum);
         text
     }
 
@@ -358,7 +385,7 @@ fn parse_part(line: &[u8]) -> Result<Part, &'static str> {
             letter = value.first().copied();
         } else if key == b"size" {
             size = Some(text(value).and_then(|text| text.parse().ok()).ok_or(FORMAT)?);
-        } else if key == b"crc64" {
+        } else if key == b"crc64xz" {
             let hex = text(value).filter(|text| text.len() == 16);
             sum = Some(hex.and_then(|hex| u64::from_str_radix(hex, 16).ok()).ok_or(FORMAT)?);
         } else {
@@ -479,7 +506,27 @@ mod tests {
         assert_eq!(manifest.base().unwrap().seq, 2);
         assert_eq!(manifest.increments().len(), 1);
         assert_eq!(manifest.history().len(), 1);
-        assert_eq!(manifest.format(), text);
+        let written = manifest.format();
+        assert_eq!(written, [text.as_slice(), &sum_line(text)].concat());
+        assert_eq!(Manifest::parse(&written).unwrap(), manifest);
+    }
+
+    #[test]
+    fn damaged_or_cut_manifest_of_ours_is_refused() {
+        let mut manifest = Manifest::default();
+        let seal = Some(Seal { size: 271, sum: 0xabc });
+        manifest.new_base(FILE, BaseFormat::Rdb, seal);
+        manifest.new_increment(FILE);
+        let text = manifest.format();
+        assert_eq!(Manifest::parse(&text).unwrap().base().unwrap().seal, seal);
+        let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+        assert_eq!(Manifest::parse(&lines[..2].concat()).unwrap_err().what, NOT_WHOLE);
+        assert_eq!(Manifest::parse(lines[0]).unwrap_err().what, NOT_WHOLE);
+        let swapped = [lines[1], lines[0], lines[2]].concat();
+        assert_eq!(Manifest::parse(&swapped).unwrap_err().what, NOT_ITS_SUM);
+        let foreign = b"file a.1.base.rdb seq 1 type b mood good startoffset 7\n";
+        let kept = Manifest::parse(foreign).unwrap().format();
+        assert!(kept.starts_with(foreign), "what others say stays");
     }
 
     #[test]
@@ -534,6 +581,8 @@ mod tests {
         );
         manifest.retire_increments(1);
         let text = String::from_utf8(manifest.format()).unwrap();
+        let (text, sum) = text.split_once('#').unwrap();
+        assert!(sum.starts_with("CRC64XZ:"));
         assert_eq!(
             text,
             "file appendonly.aof.2.base.aof seq 2 type b\n\

@@ -49,7 +49,7 @@ fn is_good(file: &DiskFile, place: u64, header: Header, size: u64) -> Result<boo
     if end > size {
         return Ok(false);
     }
-    let mut sum = Crc64::new();
+    let mut sum = Crc64::xz();
     let mut room = vec![0; BLOCK_BYTES];
     while at < end {
         let block = &mut room[..BLOCK_BYTES.min((end - at) as usize)];
