@@ -310,6 +310,16 @@ impl DiskFile {
         }
     }
 
+    /// Asks the kernel to forget what it holds of the file, so that it is read from the disk. A
+    /// hint: what is not synced stays.
+    pub fn forget_cached(&self) {
+        use std::os::fd::AsRawFd;
+        // SAFETY: a system call on an open descriptor and integers.
+        unsafe {
+            libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED);
+        }
+    }
+
     /// Cuts or extends to `bytes`.
     pub fn set_len(&self, bytes: u64) -> FsResult<()> {
         self.disk.run(Verb::Truncate, &self.path, || self.file.set_len(bytes))

@@ -194,6 +194,8 @@ settings! {
         rdb_version: i32 = 11, "rdb-version", Kind::Int(9, 12), Traits::RUN;
         /// Remove the snapshot files of replication when nothing else needs them.
         rdb_del_sync_files: bool = false, "rdb-del-sync-files", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
+        /// Read a snapshot back from the disk before it replaces the last one.
+        rdb_verify: bool = true, "rdb-verify", Kind::Plain, Traits::RUN;
         /// Sync a snapshot piece by piece while it is written.
         rdb_save_incremental_fsync: bool = true,
             "rdb-save-incremental-fsync", Kind::Plain, Traits::RUN;

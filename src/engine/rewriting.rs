@@ -18,6 +18,7 @@ use crate::persist::aof::manifest::{
 };
 use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
 use crate::persist::state::{Aof, AofState, Child, Work};
+use crate::persist::verify::verify;
 use crate::resp::error::CmdError;
 use crate::stats::memory::Memory;
 
@@ -116,9 +117,13 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
         let stamp = config.aof_timestamp_enabled;
         saving::fork(core, hold, |hold, reporter| {
             let mut write = || -> Result<(), SnapshotError> {
-                let file = disk.create(&temp_base(&dir, std::process::id()))?;
+                let temp = temp_base(&dir, std::process::id());
+                let file = disk.create(&temp)?;
                 let seal = fill(hold, &file, &plan, format, stamp, &mut || reporter.key())?;
                 file.sync()?;
+                if plan.verify {
+                    verify(&disk, &temp, seal)?;
+                }
                 reporter.sealed(seal);
                 Ok(())
             };

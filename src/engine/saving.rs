@@ -9,10 +9,12 @@ use crate::config::Config;
 use crate::engine::core::{Attention, Core};
 use crate::engine::rewriting;
 use crate::keyspace::lock::Hold;
+use crate::persist::aof::manifest::Seal;
 use crate::persist::child::{self, EXIT_OK, Forked, Report};
 use crate::persist::savepoint::LastSave;
 use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
 use crate::persist::state::{Child, Work};
+use crate::persist::verify::verify;
 use crate::resp::error::CmdError;
 use crate::stats::memory::Memory;
 
@@ -57,9 +59,9 @@ fn fill(
     file: &DiskFile,
     plan: &Plan,
     each_key: &mut dyn FnMut(),
-) -> Result<(), SnapshotError> {
-    snapshot::write_rdb(hold, GrowingFile::new(file, plan.incremental_sync), plan, each_key)?;
-    Ok(())
+) -> Result<Seal, SnapshotError> {
+    let sink = GrowingFile::new(file, plan.incremental_sync);
+    Ok(snapshot::write_rdb(hold, sink, plan, each_key)?.seal())
 }
 
 /// SAVE: writes a snapshot while the keyspace stands still. The hold has all shards.
@@ -86,7 +88,7 @@ pub fn save_now(core: &Core, hold: &Hold) -> Result<(), SnapshotError> {
         .write_atomically(&path, &temp, |file| fill(hold, file, &plan, &mut || {}));
     let mut book = core.persist.book.lock();
     match saved {
-        Ok(()) => {
+        Ok(_) => {
             tracing::info!("DB saved on disk");
             book.saved_at = UnixMs::now();
             book.saved_dirty = dirty;
@@ -154,8 +156,15 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
     let dir = config.dir.to_path();
     let forked = fork(core, hold, |hold, reporter| {
         let temp = dir.join(format!("temp-{}.rdb", std::process::id()));
-        disk.write_atomically(&path, &temp, |file| fill(hold, file, &plan, &mut || reporter.key()))
-            .map_err(|error: SnapshotError| error.to_string())
+        let written = disk.write_atomically(&path, &temp, |file| {
+            let seal = fill(hold, file, &plan, &mut || reporter.key())?;
+            if plan.verify {
+                file.sync()?;
+                verify(&disk, &temp, seal)?;
+            }
+            Ok(())
+        });
+        written.map_err(|error: SnapshotError| error.to_string())
     })
     .inspect_err(|_| {
         core.persist.book.lock().last_save = LastSave::Failed;

@@ -10,5 +10,6 @@ pub mod savepoint;
 pub mod sink;
 pub mod snapshot;
 pub mod state;
+pub mod verify;
 
 pub use state::Persistence;

@@ -48,6 +48,8 @@ pub struct Plan {
     pub functions: Vec<Arc<[u8]>>,
     /// Number of databases.
     pub databases: u32,
+    /// Whether the file is read back before it counts.
+    pub verify: bool,
 }
 
 /// A place in the replication stream.
@@ -109,6 +111,7 @@ impl Plan {
             incremental_sync: config.rdb_save_incremental_fsync,
             functions: functions.to_vec(),
             databases: u32::try_from(config.databases).unwrap_or(1),
+            verify: config.rdb_verify,
         }
     }
 }
@@ -161,6 +164,14 @@ pub enum SnapshotError {
     /// Writing commands failed.
     #[error("write failed: {0}")]
     Io(#[from] std::io::Error),
+    /// The disk does not give back what was written.
+    #[error("{} was written, but is not what is read back: {what}", path.display())]
+    Unlike {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is read.
+        what: String,
+    },
 }
 
 /// Keys in all databases.
