@@ -57,7 +57,7 @@ fn replay_reads_behind_the_preamble_of_a_single_file() {
         ControlFlow::Continue(())
     };
     let outcome = replay(rest.into_read(), offset, &mut user).unwrap();
-    assert!(matches!(outcome, Outcome::Ok { size: 169, commands: 2 }), "{outcome:?}");
+    assert!(matches!(outcome, Outcome::Ok { size: 169, commands: 2, .. }), "{outcome:?}");
     assert_eq!(seen, [2, 3]);
 }
 

@@ -1,5 +1,6 @@
 //! CLIENT: who is connected, and what is done about it.
 
+mod durability;
 mod kill;
 mod list;
 
@@ -34,6 +35,7 @@ pub const COMMANDS: &[Command] = &[
     Command::container(
         Spec::new("client", Group::Connection, AtLeast(2)).container().since("2.4.0"),
     ),
+    Command::admin(durability::durability, spec("client|durability", AtLeast(2), "7.4.0")),
     Command::admin(getname, spec("client|getname", Exactly(2), "2.6.9")),
     Command::admin(getredir, spec("client|getredir", Exactly(2), "6.0.0")),
     Command::admin(
@@ -72,6 +74,10 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 const HELP: &[(&str, &str)] = &[
+    (
+        "DURABILITY [DEFAULT|ALWAYS|EVERYSEC|NO]",
+        "Say or set what the replies of the connection wait for.",
+    ),
     ("GETNAME", "Say how the current connection is named."),
     ("GETREDIR", "Say where tracking messages of the connection go: -1 without tracking."),
     ("ID", "Say the id of the current connection."),

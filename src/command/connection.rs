@@ -210,6 +210,7 @@ fn reset(ax: &mut AdminCtx) -> CmdResult {
     monitor::leave(core, &session.client);
     session.db = 0;
     session.reply_mode = ReplyMode::On;
+    session.durability = None;
     access::log_out(core, session);
     session.client.labels.lock().name.clear();
     for flag in [ClientFlags::DIRTY_EXEC, ClientFlags::NO_EVICT, ClientFlags::NO_TOUCH] {

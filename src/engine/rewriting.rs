@@ -253,6 +253,9 @@ fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
             tracing::info!("Background AOF rewrite finished successfully");
             book.rewrite_ok = true;
             book.rewrites += 1;
+            if core.config.load().rdb_verify {
+                book.verified_at = Some(UnixMs::now());
+            }
             book.rewrite_limit.succeeded();
         }
         Err(text) if child.killed => {

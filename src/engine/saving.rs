@@ -295,6 +295,9 @@ fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
                 tracing::info!("Background saving terminated with success");
                 book.saved_dirty = child.dirty;
                 book.saved_at = UnixMs::now();
+                if core.config.load().rdb_verify {
+                    book.verified_at = Some(book.saved_at);
+                }
                 book.last_save = LastSave::Ok;
                 book.saves += 1;
             }

@@ -12,7 +12,7 @@ use crate::engine::core::Core;
 use crate::engine::replicas::Replica;
 use crate::keyspace::effects::DbKey;
 use crate::keyspace::shard::{Ticket, Touched};
-use crate::persist::journal::LogOffset;
+use crate::persist::journal::{LogOffset, SyncPolicy};
 use crate::pubsub::Topic;
 use crate::resp::args::OwnedArgs;
 
@@ -69,6 +69,8 @@ pub struct Session {
     pub waiting: Option<Ticket>,
     /// The journal's end behind the last thing this session wrote: replies wait for it.
     pub wrote: LogOffset,
+    /// CLIENT DURABILITY; without one, `appendfsync` holds.
+    pub durability: Option<SyncPolicy>,
     /// Set once the client speaks as a replica does.
     pub replica: Option<Arc<Replica>>,
     /// Whether this is the replay of a file: no gate, no clock but the file's.
@@ -93,6 +95,7 @@ impl Session {
             closing: false,
             waiting: None,
             wrote: LogOffset::default(),
+            durability: None,
             replica: None,
             replaying: false,
         }

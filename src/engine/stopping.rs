@@ -1,9 +1,11 @@
 //! The end of the process: what SHUTDOWN and the signals do.
 
+use crate::base::clock::UnixMs;
 use crate::config::ShutdownOn;
 use crate::engine::core::{Attention, Core};
 use crate::engine::saving;
 use crate::keyspace::lock::Hold;
+use crate::persist::aof::replay::STOPPED_PREFIX;
 use crate::persist::state::{AofState, Work};
 
 /// The process must not end: something could not be saved. The log says what.
@@ -83,7 +85,21 @@ fn save_everything(
             }
         }
     }
+    if state == AofState::On {
+        let now = UnixMs::now().secs();
+        core.persist.journal.end_with(format!("{STOPPED_PREFIX}{now}\r\n").as_bytes());
+    }
     Ok(())
+}
+
+/// A signal's shutdown writes no snapshot where the append-only file holds everything, unless the
+/// settings ask for one.
+pub fn without_redundancy(core: &Core, how: ShutdownOn) -> ShutdownOn {
+    let redundant = core.persist.aof.lock().state == AofState::On && !how.save;
+    if redundant && !how.nosave && !core.config.load().save.is_empty() {
+        tracing::info!("The append only file holds everything: no RDB snapshot is saved.");
+    }
+    ShutdownOn { nosave: how.nosave || redundant, ..how }
 }
 
 /// Ends the process. The hold's locks are never released.

@@ -382,13 +382,16 @@ impl<S: Socket> Connection<S> {
             tokio::task::yield_now().await;
             journal.flush_to(upto);
         }
-        let needed = journal.needed();
+        let needed = journal.needed(self.session.durability);
         if journal.written() < upto {
             poll_fn(|context| journal.poll_durable(upto, Durable::Written, context)).await;
         }
         if needed == Durable::Synced {
             // The policy may have changed since the write, and nobody else may ask.
             journal.ask_sync(upto);
+            if journal.synced() < upto {
+                self.worker.stats.disk_waits.add(1);
+            }
             poll_fn(|context| journal.poll_durable(upto, Durable::Synced, context)).await;
         }
     }

@@ -15,6 +15,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -24,6 +25,7 @@ use crate::base::fs::{DiskFile, FsError};
 use crate::persist::aof::group;
 use crate::persist::aof::manifest::Seal;
 use crate::persist::framing::Framing;
+use crate::stats::histogram::{Histogram, Latencies};
 
 /// A position in the journal: bytes appended since the process began. Not a file offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,6 +114,9 @@ pub struct Journal {
     bell: Condvar,
     /// Syncs done.
     syncs: AtomicU64,
+    /// How long the disk took for each.
+    latencies: Mutex<Histogram>,
+    latency_max_us: AtomicU64,
     /// When the oldest byte that is written and not synced was written, milliseconds since the
     /// epoch; 0 when there is none.
     unsynced_since: AtomicU64,
@@ -142,6 +147,8 @@ impl Default for Journal {
             wanted: Mutex::default(),
             bell: Condvar::new(),
             syncs: AtomicU64::new(0),
+            latencies: Mutex::default(),
+            latency_max_us: AtomicU64::new(0),
             unsynced_since: AtomicU64::new(0),
             paused: AtomicBool::new(false),
             tainted: Mutex::new(None),
@@ -259,6 +266,20 @@ impl Journal {
         self.failure.lock().clone()
     }
 
+    fn note_latency(&self, took: Duration) {
+        self.latencies.lock().add(took.as_nanos() as u64);
+        self.latency_max_us.fetch_max(took.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// How long the disk took for a sync, microseconds: half and 99 of 100 were not longer than
+    /// the first two, none than the third.
+    pub fn sync_latencies(&self) -> [u64; 3] {
+        let mut sum = Latencies::default();
+        self.latencies.lock().add_to(&mut sum);
+        let of = |percent| sum.percentile(percent) / 1000;
+        [of(50.0), of(99.0), self.latency_max_us.load(Ordering::Relaxed)]
+    }
+
     /// Hands everything pending to the kernel. Waits for whoever is doing so already.
     pub fn flush(&self) {
         self.flush_locked(&mut self.end.lock());
@@ -293,7 +314,7 @@ impl Journal {
         }
         let delay_us = self.delay_us.load(Ordering::Relaxed);
         if delay_us > 0 {
-            std::thread::sleep(std::time::Duration::from_micros(delay_us));
+            std::thread::sleep(Duration::from_micros(delay_us));
         }
         if let Some(file) = end.file.clone()
             && let Err((reached, error)) = file.append(&end.unwritten)
@@ -389,10 +410,10 @@ impl Journal {
         });
     }
 
-    /// What replies wait for under the present policy. Under `everysec` that is the kernel, unless
+    /// What replies wait for under a policy, or the present one. Under `everysec` that is the kernel, unless
     /// the disk has fallen so far behind that more than two seconds could be lost.
-    pub fn needed(&self) -> Durable {
-        match self.policy() {
+    pub fn needed(&self, policy: Option<SyncPolicy>) -> Durable {
+        match policy.unwrap_or(self.policy()) {
             SyncPolicy::Always => Durable::Synced,
             SyncPolicy::EverySec if self.is_late() => Durable::Synced,
             SyncPolicy::EverySec | SyncPolicy::No => Durable::Written,
@@ -481,7 +502,10 @@ impl Journal {
         };
         let files = retired.iter().map(|(file, _)| file).chain(&file);
         for file in files {
-            if let Err(error) = file.sync_data() {
+            let before = clock::steady();
+            let synced = file.sync_data();
+            self.note_latency(before.elapsed());
+            if let Err(error) = synced {
                 if !self.is_active() {
                     // Switched off meanwhile: nothing is owed any more.
                     return false;
@@ -505,6 +529,21 @@ impl Journal {
     fn advance_synced(&self, upto: LogOffset) {
         self.synced.fetch_max(upto.0, Ordering::AcqRel);
         self.wake(Durable::Synced, upto);
+    }
+
+    /// Puts a comment at the end of the file, and syncs it: nothing follows. What is pending must
+    /// be written.
+    pub fn end_with(&self, comment: &[u8]) {
+        let mut end = self.end.lock();
+        let Some(file) = end.file.clone().filter(|_| end.unwritten.is_empty()) else { return };
+        if file.append(comment).and_then(|()| file.sync_data().map_err(|error| (0, error))).is_ok()
+        {
+            end.size += comment.len() as u64;
+            end.added.update(comment);
+        } else {
+            // A comment that is cut off is a damaged end.
+            let _ = file.set_len(end.size);
+        }
     }
 
     /// Writes everything pending; says whether the file holds all of it now. Whoever holds the
@@ -574,9 +613,9 @@ const SPARE_BYTES_MAX: usize = 1 << 20;
 /// How old the oldest unsynced byte may get under `everysec` before writers wait for the disk.
 const LATE_MS: u64 = 2000;
 /// How often the file thread looks without being asked.
-const SYNC_WAIT: std::time::Duration = std::time::Duration::from_millis(100);
+const SYNC_WAIT: Duration = std::time::Duration::from_millis(100);
 /// `everysec`.
-const SYNC_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+const SYNC_INTERVAL: Duration = std::time::Duration::from_secs(1);
 
 #[cfg(test)]
 impl Journal {

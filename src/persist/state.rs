@@ -78,6 +78,22 @@ pub struct Book {
     pub loaded_keys: (u64, u64),
     /// What the last start moved aside.
     pub recovery: Option<Recovery>,
+    /// How the run before this one ended.
+    pub last_end: LastEnd,
+    /// When a snapshot was last read back and found to be what was written.
+    pub verified_at: Option<UnixMs>,
+}
+
+/// How the run before this one ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LastEnd {
+    /// No file says it.
+    #[default]
+    Unknown,
+    /// It stopped in order, at this second since the epoch.
+    Orderly(i64),
+    /// It was killed, or lost power.
+    Abrupt,
 }
 
 /// A damaged end of the append-only file that was moved aside.
@@ -219,6 +235,8 @@ impl Persistence {
                 forks: 0,
                 loaded_keys: (0, 0),
                 recovery: None,
+                last_end: LastEnd::Unknown,
+                verified_at: None,
             }),
             aof: Mutex::default(),
             child: Mutex::new(None),

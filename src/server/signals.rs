@@ -54,6 +54,7 @@ async fn serve(core: &'static Core) -> std::io::Result<()> {
 fn stop(core: &'static Core, how: ShutdownOn) {
     let spawned = std::thread::Builder::new().name("stop".to_owned()).spawn(move || {
         let hold = core.keyspace.lock_all();
+        let how = stopping::without_redundancy(core, how);
         if stopping::prepare(core, &hold, how).is_ok() {
             stopping::leave(core, hold, 0);
         }

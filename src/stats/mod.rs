@@ -92,6 +92,8 @@ pub struct ThreadStats {
     pub query_limit: Counter,
     /// Connections closed because of `client-output-buffer-limit`.
     pub output_limit: Counter,
+    /// Batches of replies that waited for the disk.
+    pub disk_waits: Counter,
 }
 
 impl ThreadStats {
@@ -145,6 +147,7 @@ impl Stats {
             commands_max: Counter::default(),
             query_limit: Counter::default(),
             output_limit: Counter::default(),
+            disk_waits: Counter::default(),
         }));
         self.threads.lock().push(stats);
         stats

@@ -201,3 +201,63 @@ fn bad_settings_stop_the_start_with_file_line_and_reason() {
     assert_eq!(ended.code, Some(1));
     assert!(ended.log.contains("Can't chdir to"), "{}", ended.log);
 }
+
+#[test]
+fn log_and_info_say_how_the_last_run_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path(), AOF);
+    assert_eq!(server.client().run("SET key value"), "+OK");
+    server.kill();
+    let server = start(dir.path(), AOF);
+    assert_eq!(server.client().info("last_run_end"), "abrupt");
+    server.signal("TERM");
+    assert_eq!(server.wait(), Some(0));
+    for _ in 0..2 {
+        let server = start(dir.path(), AOF);
+        assert_eq!(server.client().info("last_run_end"), "orderly");
+        assert_eq!(server.client().run("GET key"), "$value");
+        server.signal("INT");
+        assert_eq!(server.wait(), Some(0));
+    }
+    let server = start(dir.path(), AOF);
+    assert_eq!(server.client().run("SET key more"), "+OK");
+    server.kill();
+    let server = start(dir.path(), AOF);
+    assert_eq!(server.client().info("last_run_end"), "abrupt");
+    assert_eq!(server.client().run("GET key"), "$more");
+}
+
+#[test]
+fn signal_writes_no_snapshot_beside_the_append_only_file_unless_told() {
+    let points = ["--appendonly", "yes", "--save", "900 1"];
+    for (more, saved) in [(&[][..], false), (&["--shutdown-on-sigterm", "save"], true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = start(dir.path(), &[&points[..], more].concat());
+        assert_eq!(server.client().run("SET key value"), "+OK");
+        server.signal("TERM");
+        assert_eq!(server.wait(), Some(0));
+        assert_eq!(dir.path().join("dump.rdb").exists(), saved);
+    }
+}
+
+#[test]
+fn connection_that_asks_for_it_waits_for_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path(), AOF);
+    let (mut orders, mut cache) = (server.client(), server.client());
+    assert_eq!(orders.run("CLIENT DURABILITY always"), "+OK");
+    for _ in 0..20 {
+        assert_eq!(orders.run("INCR orders"), orders.run("GET orders").replace('$', ":"));
+        assert_eq!(orders.info("aof_not_durable_bytes"), "0");
+    }
+    let waits: u64 = orders.info("aof_disk_waits").parse().unwrap();
+    assert!(waits >= 20, "{waits}");
+    for _ in 0..20 {
+        assert!(cache.run("INCR cache").starts_with(':'));
+    }
+    assert_eq!(cache.info("aof_disk_waits"), waits.to_string());
+    assert_eq!(orders.run("CONFIG SET appendonly no"), "+OK");
+    assert!(cache.run("CLIENT DURABILITY always").contains("needs appendonly yes"));
+    // Nothing to wait for is no reason to wait.
+    assert!(orders.run("INCR orders").starts_with(':'));
+}

@@ -7,7 +7,7 @@ use crate::command::info::Fields;
 use crate::engine::core::Core;
 use crate::engine::saving;
 use crate::persist::savepoint::LastSave;
-use crate::persist::state::{AofState, Book, Child, Work};
+use crate::persist::state::{AofState, Book, Child, LastEnd, Work};
 
 /// Writes the section.
 pub fn persistence(core: &Core, out: &mut Fields) {
@@ -23,6 +23,15 @@ pub fn persistence(core: &Core, out: &mut Fields) {
     rewrites(core, &book, child.as_ref(), state, out);
     out.put("module_fork_in_progress", 0);
     out.put("module_fork_last_cow_size", 0);
+    out.put(
+        "last_run_end",
+        match book.last_end {
+            LastEnd::Unknown => "unknown",
+            LastEnd::Orderly(_) => "orderly",
+            LastEnd::Abrupt => "abrupt",
+        },
+    );
+    out.put("last_verified_snapshot_time", book.verified_at.map_or(0, UnixMs::secs));
     if state != AofState::Off {
         append_only_file(core, &book, out);
     }
@@ -94,12 +103,30 @@ fn append_only_file(core: &Core, book: &Book, out: &mut Fields) {
     out.put("aof_buffer_length", appended.saturating_sub(written));
     out.put("aof_pending_bio_fsync", u8::from(journal.synced() < journal.written()));
     out.put("aof_delayed_fsync", 0);
+    ledger(core, out);
     if let Some(recovery) = &book.recovery {
         out.put("aof_last_recovery_time", recovery.at.secs());
         out.put("aof_last_recovery_bytes", recovery.bytes);
         out.put("aof_last_recovery_commands", recovery.commands);
         out.put("aof_last_recovery_file", recovery.file.display());
     }
+}
+
+/// What was promised and what is kept: offsets in the stream of records, and the disk's times.
+fn ledger(core: &Core, out: &mut Fields) {
+    let journal = &core.persist.journal;
+    let (appended, written, synced) = (journal.appended(), journal.written(), journal.synced());
+    out.put("aof_appended_offset", appended.0);
+    out.put("aof_written_offset", written.0);
+    out.put("aof_durable_offset", synced.0);
+    // What is written may be acknowledged, unless the reply waits for the disk.
+    out.put("aof_not_durable_bytes", written.0.saturating_sub(synced.0));
+    let [median, p99, max] = journal.sync_latencies();
+    out.put("aof_fsyncs", journal.syncs());
+    out.put("aof_fsync_usec_p50", median);
+    out.put("aof_fsync_usec_p99", p99);
+    out.put("aof_fsync_usec_max", max);
+    out.put("aof_disk_waits", core.stats.sum(|stats| &stats.disk_waits));
 }
 
 /// Fields that are shown only while files are loaded.

@@ -25,6 +25,7 @@ use crate::persist::aof::manifest::{
 };
 use crate::persist::aof::replay::{self, Outcome};
 use crate::persist::rdb::reader;
+use crate::persist::state::LastEnd;
 use crate::resp::args::OwnedArgs;
 use crate::resp::error::CmdError;
 use crate::resp::reply::{Protocol, Reply};
@@ -221,6 +222,15 @@ fn load_file(
     Ok((sum, whole))
 }
 
+/// How the last run ended, as far as its file says it.
+fn tell_last_end(core: &Core, stopped: Option<i64>) {
+    match stopped {
+        Some(at) => tracing::info!("The last run stopped in order, at {at} (Unix time)"),
+        None => tracing::info!("The last run did not stop in order: it was killed, or lost power"),
+    }
+    core.persist.book.lock().last_end = stopped.map_or(LastEnd::Abrupt, LastEnd::Orderly);
+}
+
 /// Says whether the file was whole; if it was not, it is now.
 fn replay_commands(
     core: &'static Core,
@@ -262,7 +272,12 @@ fn replay_commands(
                 "Unrecoverable error reading the append only file {shown}: {error}"
             )));
         }
-        Ok(Outcome::Ok { .. }) => return Ok(true),
+        Ok(Outcome::Ok { stopped, .. }) => {
+            if last {
+                tell_last_end(core, stopped);
+            }
+            return Ok(true);
+        }
         Ok(Outcome::Bad { offset, what, .. } | Outcome::Invalid { offset, what, .. }) => {
             return Err(bad(&what, offset));
         }

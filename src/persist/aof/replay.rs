@@ -9,6 +9,8 @@ use std::ops::ControlFlow;
 use super::group;
 use super::input::Input;
 
+/// How the comment begins that is the last word of a server that stopped in order.
+pub const STOPPED_PREFIX: &str = "#STOPPED:";
 /// The longest line of a header of a command or an argument.
 const HEADER_BYTES_MAX: usize = 1024;
 /// The largest argument; also the greatest value of `proto-max-bulk-len` that makes sense.
@@ -49,6 +51,9 @@ pub enum Outcome {
         size: u64,
         /// Commands handed out, MULTI and EXEC included.
         commands: u64,
+        /// When the writer stopped in order, seconds since the epoch, if the file ends with word
+        /// of that.
+        stopped: Option<AnnotatedSecs>,
     },
     /// The file ends inside a command or a transaction. Cut here, it is whole.
     Truncated {
@@ -114,13 +119,23 @@ impl<F: FnMut(Entry) -> ControlFlow<()>> Replay for F {
 /// Reads commands from `file`, which is at `offset`, to its end.
 pub fn replay<R: Read>(file: R, offset: u64, user: &mut impl Replay) -> io::Result<Outcome> {
     let mut input = Input::new(file, offset);
-    let mut run = Run { user, valid_up_to: offset, commands: 0, in_multi: false, grouped: false };
+    let mut run = Run {
+        user,
+        valid_up_to: offset,
+        commands: 0,
+        in_multi: false,
+        grouped: false,
+        stopped: None,
+    };
     let outcome = run.to_end(&mut input)?;
     let (valid_up_to, in_multi) = (run.valid_up_to, run.in_multi);
     let damaged = |what: String| Outcome::Damaged { valid_up_to, what };
     Ok(match outcome {
         None if in_multi => Outcome::Truncated { valid_up_to, in_multi },
-        None => Outcome::Ok { size: input.offset(), commands: run.commands },
+        None => {
+            let (commands, stopped) = (run.commands, run.stopped);
+            Outcome::Ok { size: input.offset(), commands, stopped }
+        }
         // Everything here was written in groups: what is in none was never acknowledged whole.
         Some(Outcome::Truncated { .. }) if run.grouped => {
             damaged("the file ends inside a command".to_owned())
@@ -137,6 +152,8 @@ struct Run<'u, U> {
     in_multi: bool,
     /// Whether a group was met.
     grouped: bool,
+    /// When the writer stopped, if nothing came after.
+    stopped: Option<AnnotatedSecs>,
 }
 
 /// What an annotation was.
@@ -145,6 +162,8 @@ enum Note {
     Passed,
     /// The file ends in it.
     Short,
+    /// The writer stopped in order.
+    Stopped(Option<AnnotatedSecs>),
     /// The header of a group.
     Group(Option<group::Header>),
 }
@@ -161,6 +180,10 @@ impl<U: Replay> Run<'_, U> {
                 continue;
             }
             match annotation(input, &mut line, self.user)? {
+                Note::Stopped(secs) => {
+                    self.stopped = secs;
+                    self.valid_up_to = input.offset();
+                }
                 Note::Passed if self.in_multi => {}
                 Note::Passed => self.valid_up_to = input.offset(),
                 Note::Short => {
@@ -236,6 +259,7 @@ impl<U: Replay> Run<'_, U> {
             self.valid_up_to = end;
         }
         self.commands += 1;
+        self.stopped = None;
         if self.user.command(Entry { argv, offset: at, end, framing }).is_break() {
             return Ok(Some(Outcome::Stopped { offset: at }));
         }
@@ -269,6 +293,9 @@ fn annotation<R: Read>(
     }
     if !line.ends_with(b"\n") {
         return Ok(if input.skip_line()? { Note::Passed } else { Note::Short });
+    }
+    if let Some(secs) = line.strip_prefix(STOPPED_PREFIX.as_bytes()) {
+        return Ok(Note::Stopped(number(secs.trim_ascii())));
     }
     let secs = line.strip_prefix(b"#TS:").map(<[u8]>::trim_ascii).and_then(number);
     if let Some(secs) = secs {
