@@ -13,6 +13,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const UNSAFE_FILES: &[&str] = &[
     "src/base/fs.rs",
     "src/base/long_double.rs",
+    "src/base/pages.rs",
     "src/ds/dict.rs",
     "src/ds/thin.rs",
     "src/engine/fiber.rs",

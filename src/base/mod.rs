@@ -9,5 +9,6 @@ pub mod hash;
 pub mod long_double;
 pub mod lzf;
 pub mod num;
+pub mod pages;
 pub mod rng;
 pub mod words;

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::base::clock::{self, UnixMs};
 use crate::base::fs::{DiskFile, FsError};
+use crate::base::pages;
 use crate::config::Config;
 use crate::engine::core::{Attention, Core};
 use crate::engine::rewriting;
@@ -240,10 +241,21 @@ pub fn watch(
         let child = core.persist.child.lock().clone();
         if let Some(child) = child.filter(|child| child.pid == pid) {
             finish(core, Child { seal, ..child }, result);
+            restore_huge_pages(core);
         }
     };
     let spawned = std::thread::Builder::new().name("child-watch".to_owned()).spawn(listen);
     spawned.map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// What a child's copy-on-write has split is put together again, until the next child begins.
+fn restore_huge_pages(core: &Core) {
+    let before = clock::steady();
+    let stop = || core.persist.is_child_running() || core.shutdown.stop.load(Ordering::Relaxed);
+    let done = pages::collapse_heap(stop);
+    if done.huge > 0 {
+        tracing::debug!("{} huge pages put together in {:?}", done.huge, before.elapsed());
+    }
 }
 
 /// Removes unfinished files that children of killed servers left. Another server may share the
