@@ -182,6 +182,14 @@ impl Disk {
         Ok(self.size(path)?.is_some())
     }
 
+    /// Bytes that may still be written to the file system of `path`.
+    pub fn available(&self, path: &Path) -> FsResult<u64> {
+        self.run(Verb::Open, path, || {
+            let found = nix::sys::statvfs::statvfs(path)?;
+            Ok(found.blocks_available() * found.fragment_size())
+        })
+    }
+
     /// Makes a directory if it is missing; the directory that holds it is synced.
     pub fn make_dir(&self, path: &Path) -> FsResult<()> {
         if self.run(Verb::MakeDir, path, || Ok(path.is_dir()))? {

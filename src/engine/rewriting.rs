@@ -111,6 +111,7 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
     }
     let config = core.config();
     let begun = home(core, &config).and_then(|dir| {
+        saving::check_room(core, dir.parent().unwrap_or(&dir))?;
         cut(core, &config, &dir)?;
         let plan = plan(core, &config);
         let (disk, format) = (core.persist.disk.clone(), base_format(&config));
@@ -251,6 +252,7 @@ fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
         Ok(()) => {
             tracing::info!("Fork CoW for AOF rewrite: current {0} MB, peak {0} MB", cow >> 20);
             tracing::info!("Background AOF rewrite finished successfully");
+            book.written = child.seal.map(|seal| (seal.size, child.memory)).or(book.written);
             book.rewrite_ok = true;
             book.rewrites += 1;
             if core.config.load().rdb_verify {

@@ -136,10 +136,9 @@ pub fn bgsave(core: &'static Core, hold: &Hold, schedule: bool) -> Result<Begun,
             "Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE \
              in order to schedule a BGSAVE whenever possible.",
         )),
-        None => start(core, hold).map(|()| Begun::Started).map_err(|error| {
-            tracing::warn!("Can't save in background: fork: {error}");
-            CmdError::Const("ERR")
-        }),
+        None => start(core, hold)
+            .map(|()| Begun::Started)
+            .map_err(|error| CmdError::err(format_args!("Can't save in background: {error}"))),
     }
 }
 
@@ -155,25 +154,48 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
     core.persist.book.lock().tried_at = UnixMs::now();
     let disk = core.persist.disk.clone();
     let dir = config.dir.to_path();
-    let forked = fork(core, hold, |hold, reporter| {
-        let temp = dir.join(format!("temp-{}.rdb", std::process::id()));
-        let written = disk.write_atomically(&path, &temp, |file| {
-            let seal = fill(hold, file, &plan, &mut || reporter.key())?;
-            if plan.verify {
-                file.sync()?;
-                verify(&disk, &temp, seal)?;
-            }
-            Ok(())
-        });
-        written.map_err(|error: SnapshotError| error.to_string())
-    })
-    .inspect_err(|_| {
-        core.persist.book.lock().last_save = LastSave::Failed;
-        update_attention(core);
-    })?;
+    let room = check_room(core, &dir);
+    let forked = room
+        .and_then(|()| {
+            fork(core, hold, |hold, reporter| {
+                let temp = dir.join(format!("temp-{}.rdb", std::process::id()));
+                let written = disk.write_atomically(&path, &temp, |file| {
+                    let seal = fill(hold, file, &plan, &mut || reporter.key())?;
+                    if plan.verify {
+                        file.sync()?;
+                        verify(&disk, &temp, seal)?;
+                    }
+                    Ok(seal)
+                });
+                let seal = written.map_err(|error: SnapshotError| error.to_string())?;
+                reporter.sealed(seal);
+                Ok(())
+            })
+        })
+        .inspect_err(|error| {
+            tracing::warn!("Can't save in background: {error}");
+            core.persist.book.lock().last_save = LastSave::Failed;
+            update_attention(core);
+        })?;
     tracing::info!("Background saving started by pid {}", forked.pid);
     let temp = temp_path(&config, forked.pid as u32);
     watch(core, forked, Work::Save, dirty, temp, finish)
+}
+
+/// Compares the room in a directory with what a snapshot will need, going by the last one: it is
+/// not begun to fail at its end.
+pub fn check_room(core: &Core, dir: &std::path::Path) -> Result<(), String> {
+    let needed = core.persist.book.lock().estimate(Memory::allocated());
+    let Some(needed) = needed else { return Ok(()) };
+    // Where that cannot be asked, writing will tell.
+    let Ok(available) = core.persist.disk.available(dir) else { return Ok(()) };
+    if needed <= available {
+        return Ok(());
+    }
+    Err(format!(
+        "{} has {available} bytes left, and the file will need about {needed}, going by the last one",
+        dir.display()
+    ))
 }
 
 /// Forks with the time measured.
@@ -213,6 +235,7 @@ pub fn watch(
         started_at: UnixMs::now(),
         dirty,
         temp,
+        memory: Memory::allocated(),
         seal: None,
         killed: false,
     };
@@ -302,6 +325,7 @@ fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
         book.save_cow = cow;
         match &result {
             Ok(()) => {
+                book.written = child.seal.map(|seal| (seal.size, child.memory)).or(book.written);
                 tracing::info!("DB saved on disk");
                 tracing::info!("Fork CoW for RDB: current {0} MB, peak {0} MB", cow >> 20);
                 tracing::info!("Background saving terminated with success");

@@ -82,6 +82,17 @@ pub struct Book {
     pub last_end: LastEnd,
     /// When a snapshot was last read back and found to be what was written.
     pub verified_at: Option<UnixMs>,
+    /// Bytes of the last snapshot or base that was written, and of memory in use then.
+    pub written: Option<(u64, u64)>,
+}
+
+impl Book {
+    /// Bytes that the next snapshot will have, going by the last one; none before the first.
+    pub fn estimate(&self, memory: u64) -> Option<u64> {
+        let (size, then) = self.written?;
+        let grown = u128::from(size) * u128::from(memory) / u128::from(then.max(1));
+        u64::try_from(grown).ok()
+    }
 }
 
 /// How the run before this one ended.
@@ -169,6 +180,8 @@ pub struct Child {
     pub dirty: u64,
     /// The file it writes.
     pub temp: PathBuf,
+    /// Bytes of memory in use when it was forked.
+    pub memory: u64,
     /// What it said its file holds.
     pub seal: Option<Seal>,
     /// Set when it was told to end.
@@ -237,6 +250,7 @@ impl Persistence {
                 recovery: None,
                 last_end: LastEnd::Unknown,
                 verified_at: None,
+                written: None,
             }),
             aof: Mutex::default(),
             child: Mutex::new(None),
@@ -321,5 +335,21 @@ pub fn policy(setting: AppendFsync) -> SyncPolicy {
         AppendFsync::Always => SyncPolicy::Always,
         AppendFsync::Everysec => SyncPolicy::EverySec,
         AppendFsync::No => SyncPolicy::No,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn estimate_grows_with_memory() {
+        let persist = Persistence::new(&Config::default());
+        let mut book = persist.book.lock();
+        assert_eq!(book.estimate(1000), None, "nothing is known before the first");
+        book.written = Some((500, 1000));
+        assert_eq!(book.estimate(3000), Some(1500));
+        book.written = Some((u64::MAX, 1));
+        assert_eq!(book.estimate(u64::MAX), None, "nothing is multiplied beyond what there is");
     }
 }

@@ -258,6 +258,15 @@ def rewrites_on_full_disk(totals):
                     os.remove(filler)
             rewrite(client)
             assert client.info()["aof_last_bgrewrite_status"] == "ok"
+            filler = fill(disk, 200_000)
+            try:
+                client.run("BGREWRITEAOF")
+                raise AssertionError("a rewrite begins for which there is no room")
+            except ServerError as error:
+                assert "bytes left, and the file will need about" in str(error), error
+            os.remove(filler)
+            rewrite(client)
+            assert client.info()["aof_last_bgrewrite_status"] == "ok"
             client.run("INCR", "count")
             # Full to the last byte: not even the manifest can be replaced.
             filler = fill(disk)
