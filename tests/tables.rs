@@ -11,19 +11,8 @@ use serde_json::Value;
 const LATER: &[&str] = &[
     "client|caching",
     "client|tracking",
-    "fcall",
-    "fcall_ro",
-    "function|delete",
-    "function|dump",
-    "function|help",
-    "function|kill",
-    "function|list",
-    "function|load",
-    "function|restore",
-    "function|stats",
     "migrate",
     "restore-asking",
-    "script|debug",
 ];
 
 fn facts() -> BTreeMap<String, Value> {

@@ -130,6 +130,9 @@ fn refuse(worker: &Worker, session: &mut Session, args: Args, reply: &mut Reply,
 }
 
 fn count_error(worker: &Worker, error: &CmdError) {
+    if matches!(error, CmdError::Counted(_)) {
+        return;
+    }
     worker.stats.errors.add(1);
     worker.core.stats.count_error(&error.code());
 }
@@ -181,7 +184,7 @@ fn run_alone(
         (hash, _) => hash,
     };
     let Some(mut hold) = lock(core, row, &args, hash) else {
-        refuse(worker, session, args, reply, &CmdError::Const(gate::BUSY));
+        refuse(worker, session, args, reply, &gate::busy(core));
         return;
     };
     let mut scratch = worker.scratch.take();

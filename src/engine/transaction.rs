@@ -147,7 +147,7 @@ pub fn exec(
     else {
         unwatch(core, session);
         counters.failed.add(1);
-        let text = format!("EXECABORT Transaction discarded because of: {}", gate::BUSY);
+        let text = format!("EXECABORT Transaction discarded because of: {}", gate::busy(core));
         fail(worker, reply, &CmdError::Text(text));
         return;
     };

@@ -3,36 +3,29 @@
 //! A script holds every shard: whatever keys it touches, nothing happens between its commands. Its
 //! effects reach the journal as one unit.
 
-use std::cell::Cell;
-use std::rc::Rc;
+mod caller;
+pub mod functions;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::acl::log::Context;
-use crate::base::clock::{self, Steady};
+use crate::base::clock;
 use crate::base::num::parse_i64;
-use crate::command::help::help;
-use crate::engine::access;
-use crate::engine::command::{Command, Row};
-use crate::engine::context::AdminCtx;
-use crate::engine::core::{Attention, Core, Worker};
-use crate::engine::dispatch::{self, Unit};
-use crate::engine::fiber;
-use crate::engine::gate::{self, Refusal};
-use crate::engine::monitor;
-use crate::engine::record::Record;
-use crate::engine::session::Session;
-use crate::keyspace::view::DbView;
-use crate::resp::args::{Args, OwnedArgs};
+use crate::command::help::{help, miscounted};
+use crate::command::scripting::caller::{Caller, InUnit};
+use crate::engine::command::Command;
+use crate::engine::context::{AdminCtx, Ctx};
+use crate::engine::core::{Attention, Core};
+use crate::engine::gate;
 use crate::resp::error::CmdError;
-use crate::resp::reply::{CmdResult, Protocol, Reply};
-use crate::script;
-use crate::script::machine::{self, Host, Tick, Watch};
-use crate::script::{Running, Scripts, Sha};
+use crate::resp::reply::CmdResult;
+use crate::script::convert::Returned;
+use crate::script::header::Flags as Says;
+use crate::script::machine::{self, Code};
+use crate::script::{Running, Script, sha1_hex};
 use crate::spec::Arity::{AtLeast, Exactly};
 use crate::spec::Spec;
 use crate::spec::category::Group;
-use crate::spec::flags::Flags;
 use crate::spec::keys::KeySpec;
 
 /// The rows.
@@ -94,17 +87,9 @@ pub const COMMANDS: &[Command] = &[
             .tip("response_policy:one_succeeded")
             .since("2.6.0"),
     ),
-    Command::container(
-        Spec::new("function", Group::Scripting, AtLeast(2)).container().since("7.0.0"),
-    ),
     Command::admin(
-        function_flush,
-        Spec::new("function|flush", Group::Scripting, AtLeast(2))
-            .writes()
-            .noscript()
-            .tip("request_policy:all_shards")
-            .tip("response_policy:all_succeeded")
-            .since("7.0.0"),
+        script_debug,
+        Spec::new("script|debug", Group::Scripting, Exactly(3)).noscript().since("3.2.0"),
     ),
 ];
 
@@ -122,125 +107,174 @@ const fn script_spec(name: &'static str, since: &'static str) -> Spec {
         .since(since)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Writes {
-    Allowed,
-    Refused,
-}
-
 /// EVAL script numkeys [key ...] [arg ...]
 fn eval(cx: &mut AdminCtx) -> CmdResult {
-    let source: Arc<[u8]> = cx.cx.args.bytes()?.into();
-    let sha = cx.core.scripts.keep(&source);
-    run(cx, sha, &source, Writes::Allowed)
+    eval_source(cx, false)
 }
 
 /// EVAL_RO script numkeys [key ...] [arg ...]
 fn eval_ro(cx: &mut AdminCtx) -> CmdResult {
-    let source: Arc<[u8]> = cx.cx.args.bytes()?.into();
-    let sha = cx.core.scripts.keep(&source);
-    run(cx, sha, &source, Writes::Refused)
+    eval_source(cx, true)
+}
+
+fn eval_source(cx: &mut AdminCtx, readonly: bool) -> CmdResult {
+    let source = cx.cx.args.bytes()?;
+    let words = Words::read(cx)?;
+    let script = kept(cx.core, source, false)?;
+    run_script(cx, &script, &words, readonly)
 }
 
 /// EVALSHA sha1 numkeys [key ...] [arg ...]
 fn evalsha(cx: &mut AdminCtx) -> CmdResult {
-    let (sha, source) = cached(&cx.core.scripts, cx.cx.args.bytes()?)?;
-    run(cx, sha, &source, Writes::Allowed)
+    eval_cached(cx, false)
 }
 
 /// EVALSHA_RO sha1 numkeys [key ...] [arg ...]
 fn evalsha_ro(cx: &mut AdminCtx) -> CmdResult {
-    let (sha, source) = cached(&cx.core.scripts, cx.cx.args.bytes()?)?;
-    run(cx, sha, &source, Writes::Refused)
+    eval_cached(cx, true)
 }
 
-fn cached(scripts: &Scripts, name: &[u8]) -> Result<(Sha, Arc<[u8]>), CmdError> {
-    scripts.get(name).ok_or(CmdError::Const("NOSCRIPT No matching script. Please use EVAL."))
+fn eval_cached(cx: &mut AdminCtx, readonly: bool) -> CmdResult {
+    let script = cx.core.scripts.get(cx.cx.args.bytes()?);
+    let none = CmdError::Const("NOSCRIPT No matching script. Please use EVAL.");
+    let script = script.ok_or(none)?;
+    let words = Words::read(cx)?;
+    run_script(cx, &script, &words, readonly)
 }
 
-fn run(cx: &mut AdminCtx, sha: Sha, source: &[u8], writes: Writes) -> CmdResult {
-    let writes = if script::is_readonly(source) { Writes::Refused } else { writes };
-    let count = parse_i64(cx.cx.args.bytes()?).ok_or(CmdError::NotInteger)?;
-    if count > cx.cx.args.left() as i64 {
-        return Err(CmdError::err("Number of keys can't be greater than number of args"));
+/// The script of a source, cached once it has been compiled.
+fn kept(core: &Core, source: &[u8], stays: bool) -> Result<Arc<Script>, CmdError> {
+    let sha = sha1_hex(source);
+    if !stays && let Some(script) = core.scripts.get(&sha) {
+        return Ok(script);
     }
-    let count =
-        usize::try_from(count).map_err(|_| CmdError::err("Number of keys can't be negative"))?;
-    let keys: Vec<&[u8]> = cx.cx.args.take(count)?.collect();
-    let argv: Vec<&[u8]> = cx.cx.args.remaining().collect();
-    let db = cx.session.db;
-    let running = Arc::new(Running::default());
-    let mut host = Caller {
-        core: cx.core,
-        worker: cx.worker,
-        session: cx.session,
-        view: &mut cx.cx.db,
-        record: cx.cx.record,
-        writes,
-        running: Arc::clone(&running),
-    };
-    *cx.core.scripts.running.lock() = Some(Arc::clone(&running));
-    let overseer = Rc::new(Overseer::new(cx.core, running, sha));
-    let ran = machine::run(&mut host, overseer, (sha, source), &keys, &argv, cx.cx.reply);
-    *cx.core.scripts.running.lock() = None;
-    cx.core.set_attention(Attention::SCRIPT_BUSY, false);
+    let script = Script::new(sha, source).map_err(CmdError::err)?;
+    machine::compile(&script, flushes(core)).map_err(CmdError::Text)?;
+    Ok(core.scripts.keep(script, stays))
+}
+
+fn flushes(core: &Core) -> u64 {
+    core.scripts.flushes.load(Ordering::Relaxed)
+}
+
+fn run_script(cx: &mut AdminCtx, script: &Script, words: &Words, readonly: bool) -> CmdResult {
+    let (core, name) = (cx.core, String::from_utf8_lossy(&script.sha));
+    let call = Call { name: &name, says: script.flags, is_function: false, readonly };
+    run(cx, &Code::Script(script, flushes(core)), &call, words)
+}
+
+/// Keys and arguments.
+struct Words<'a> {
+    keys: Vec<&'a [u8]>,
+    argv: Vec<&'a [u8]>,
+}
+
+impl<'a> Words<'a> {
+    fn read(cx: &mut AdminCtx<'a>) -> Result<Words<'a>, CmdError> {
+        let count = parse_i64(cx.cx.args.bytes()?).ok_or(CmdError::NotInteger)?;
+        Words::read_counted(cx, count)
+    }
+
+    fn read_counted(cx: &mut AdminCtx<'a>, count: i64) -> Result<Words<'a>, CmdError> {
+        if count > cx.cx.args.left() as i64 {
+            return Err(CmdError::err("Number of keys can't be greater than number of args"));
+        }
+        let count = usize::try_from(count)
+            .map_err(|_| CmdError::err("Number of keys can't be negative"))?;
+        let keys = cx.cx.args.take(count)?.collect();
+        Ok(Words { keys, argv: cx.cx.args.remaining().collect() })
+    }
+}
+
+/// What is called, and how.
+struct Call<'c> {
+    name: &'c str,
+    says: Says,
+    is_function: bool,
+    /// EVAL_RO and its kin.
+    readonly: bool,
+}
+
+/// Runs a script or function.
+fn run(cx: &mut AdminCtx, code: &Code, call: &Call, words: &Words) -> CmdResult {
+    prepare(cx.core, cx.session.replaying, call)?;
+    let AdminCtx { cx: Ctx { args, db: view, reply, record, .. }, session, core, worker } = cx;
+    let (db, core) = (session.db, *core);
+    let running = Arc::new(Running::new(call.is_function, clock::steady()));
+    *core.scripts.running.lock() = Some(Arc::clone(&running));
+    let unit = InUnit { core, worker, session, view, record, request: args.rewound() };
+    let mut host = Caller::new(unit, call, running);
+    let ran = machine::run(&mut host, code, &words.keys, &words.argv, reply);
+    *core.scripts.running.lock() = None;
+    core.set_attention(Attention::SCRIPT_BUSY, false);
     // SELECT inside a script ends with it.
-    cx.session.db = db;
-    cx.cx.record.begin_command(db);
-    cx.cx.record.nothing();
-    ran.map(|()| cx.cx.reply.done()).map_err(CmdError::Text)
+    session.db = db;
+    record.begin_command(db);
+    record.nothing();
+    ran.map(|()| reply.done()).map_err(|Returned { text, is_counted }| match is_counted {
+        true => CmdError::Counted(text),
+        false => CmdError::Text(text),
+    })
 }
 
-/// Watches over the time of a script.
-struct Overseer {
-    core: &'static Core,
-    running: Arc<Running>,
-    sha: Sha,
-    began: Steady,
-    slow: Cell<bool>,
-}
-
-impl Overseer {
-    fn new(core: &'static Core, running: Arc<Running>, sha: Sha) -> Overseer {
-        Overseer { core, running, sha, began: clock::steady(), slow: Cell::new(false) }
+/// Why a script that says what it does cannot begin. Of one that says nothing each command is
+/// looked at.
+fn prepare(core: &Core, replaying: bool, call: &Call) -> Result<(), CmdError> {
+    if call.says.has(Says::UNKNOWN) || replaying {
+        return Ok(());
     }
-
-    fn tell_slow(&self, ms: u128) {
-        tracing::warn!(
-            "Slow script detected: still in execution after {ms} milliseconds. You can try killing \
-             the script using the SCRIPT KILL command. Script name is: {}.",
-            String::from_utf8_lossy(&self.sha)
-        );
-        self.core.set_attention(Attention::SCRIPT_BUSY, true);
-    }
-}
-
-impl Watch for Overseer {
-    fn tick(&self) -> Tick {
-        let ms = self.began.elapsed().as_millis();
-        let patience = u128::try_from(self.core.config.load().busy_reply_threshold).unwrap_or(0);
-        if ms >= patience {
-            if !self.slow.replace(true) {
-                self.tell_slow(ms);
-            }
-            fiber::step_aside();
+    if !call.says.has(Says::NO_WRITES) {
+        if let Some(refusal) = disk_refusal(core) {
+            return Err(refusal);
         }
-        match self.running.killed.load(Ordering::Acquire) {
-            false => Tick::GoOn,
-            true => {
-                tracing::info!("Lua script killed by user with SCRIPT KILL.");
-                Tick::Stop
-            }
+        if call.readonly {
+            let text = "Can not execute a script with write flag using *_ro command.";
+            return Err(CmdError::err(text));
+        }
+        if core.has_attention(Attention::REPLICAS_WANTED) {
+            return Err(CmdError::Const(gate::NOREPLICAS));
+        }
+        if core.has_attention(Attention::OUT_OF_MEMORY) && !call.says.has(Says::ALLOW_OOM) {
+            return Err(CmdError::Const(
+                "OOM allow-oom flag is not set on the script, can not run it when used memory > \
+                 'maxmemory'",
+            ));
         }
     }
+    Ok(())
 }
 
-/// SCRIPT KILL
+fn disk_refusal(core: &Core) -> Option<CmdError> {
+    const BLOCKED: &str =
+        "Writable scripts are blocked. Use 'no-writes' flag for read only scripts.";
+    if core.has_attention(Attention::SNAPSHOT_FAILED) {
+        return Some(CmdError::Text(format!(
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to \
+             persist to disk. {BLOCKED}"
+        )));
+    }
+    if !core.has_attention(Attention::JOURNAL_FAILED) || !core.persist.journal.is_failing() {
+        return None;
+    }
+    let failure = core.persist.journal.failure()?;
+    Some(CmdError::Text(format!(
+        "MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist \
+         to disk. {BLOCKED} AOF error: {}",
+        failure.cause
+    )))
+}
+
+/// SCRIPT KILL and FUNCTION KILL
 fn kill(cx: &mut AdminCtx) -> CmdResult {
+    let for_function = cx.cx.spec.name == "function|kill";
     let running = cx.core.scripts.running.lock();
     let Some(script) = &*running else {
         return Err(CmdError::Const("NOTBUSY No scripts in execution right now."));
     };
+    if script.is_function != for_function {
+        drop(running);
+        return Err(gate::busy(cx.core));
+    }
     if script.wrote.load(Ordering::Acquire) {
         return Err(CmdError::Const(UNKILLABLE));
     }
@@ -252,95 +286,8 @@ const UNKILLABLE: &str = "UNKILLABLE Sorry the script already executed write com
     dataset. You can either wait the script termination or kill the server in a hard way using the \
     SHUTDOWN NOSAVE command.";
 
-/// Runs the commands of a script inside its unit.
-struct Caller<'c, 'v> {
-    core: &'static Core,
-    worker: &'c Worker,
-    session: &'c mut Session,
-    view: &'c mut DbView<'v>,
-    record: &'c mut Record,
-    writes: Writes,
-    running: Arc<Running>,
-}
-
-impl Host for Caller<'_, '_> {
-    fn call(&mut self, words: &[Vec<u8>]) -> Vec<u8> {
-        let owned = OwnedArgs::new(words.iter().map(Vec::as_slice));
-        let mut reply = Reply::new(Protocol::Resp2);
-        if let Err(error) = self.try_call(&owned, &mut reply) {
-            reply.cut(0);
-            let _ = reply.error(&error);
-        }
-        std::mem::take(reply.buffer())
-    }
-
-    fn may_call(&mut self, words: &[Vec<u8>]) -> Option<bool> {
-        let owned = OwnedArgs::new(words.iter().map(Vec::as_slice));
-        let row = gate::named(self.core, &owned.args())?;
-        Some(access::check(&self.session.account, row, &owned.args()).is_ok())
-    }
-}
-
-impl Caller<'_, '_> {
-    /// A script runs as its client's user.
-    fn refuse(&self, refusal: Refusal, row: &Row, args: &Args) -> CmdError {
-        let Refusal::Denied(denied) = refusal else {
-            return refusal.tell(self.core, self.session, row, args);
-        };
-        let (client, account) = (&self.session.client, &self.session.account);
-        access::log(self.core, client, account, (row, args), denied, Context::Lua);
-        self.worker.stats.commands[row.index].rejected.add(1);
-        let sentence = access::sentence(&account.shown(), row, args, denied, false);
-        CmdError::err(format_args!("ACL failure in script: {sentence}"))
-    }
-
-    fn try_call(&mut self, owned: &OwnedArgs, reply: &mut Reply) -> Result<(), CmdError> {
-        let args = owned.args();
-        let row = gate::find(self.core, &args).map_err(|error| match error {
-            CmdError::Arity(_) => {
-                CmdError::err("Wrong number of args calling Redis command from script")
-            }
-            _ => CmdError::err("Unknown Redis command called from script"),
-        })?;
-        let may_all = &self.core.debug.scripts_may_all;
-        if row.spec().flags.has(Flags::NOSCRIPT) && !may_all.load(Ordering::Relaxed) {
-            return Err(CmdError::err("This Redis command is not allowed from script"));
-        }
-        let changes = Flags::WRITE.with(Flags::MAY_REPLICATE);
-        if self.writes == Writes::Refused && row.spec().flags.has_any(changes) {
-            return Err(CmdError::err("Write commands are not allowed from read-only scripts."));
-        }
-        let multi = self.session.multi.take();
-        let checked = gate::check_inside(self.core, self.session, row, &args, Protocol::Resp3);
-        self.session.multi = multi;
-        checked.map_err(|refusal| self.refuse(refusal, row, &args))?;
-        let (hold, env, fx) = self.view.parts();
-        let mut unit = Unit {
-            worker: self.worker,
-            hold,
-            env,
-            fx,
-            record: self.record,
-            may_block: false,
-            hash: None,
-        };
-        if row.spec().flags.has(Flags::WRITE) {
-            self.running.wrote.store(true, Ordering::Release);
-        }
-        let db = self.session.db;
-        // The clock tells where the command before ended: here that is where this one begins, and
-        // the script as a whole goes on counting from its own.
-        let began = self.worker.clock.replace(clock::steady());
-        let _ = dispatch::run(&mut unit, Some(&mut *self.session), db, row, args, reply);
-        self.worker.clock.set(began);
-        if self.core.has_attention(Attention::MONITORED) {
-            monitor::feed(self.core, "lua", self.session.db, row, &args);
-        }
-        Ok(())
-    }
-}
-
 const SCRIPT_HELP: &[(&str, &str)] = &[
+    ("DEBUG (YES|SYNC|NO)", "Accepted for NO alone: there is no debugger."),
     ("EXISTS <sha1> [<sha1> ...]", "Say which scripts are cached."),
     ("FLUSH [ASYNC|SYNC]", "Forget all scripts."),
     ("KILL", "End the script that runs, if it has written nothing."),
@@ -352,13 +299,21 @@ fn script_help(cx: &mut AdminCtx) -> CmdResult {
     Ok(help(cx.cx.reply, "SCRIPT", SCRIPT_HELP))
 }
 
+/// SCRIPT DEBUG YES | SYNC | NO
+fn script_debug(cx: &mut AdminCtx) -> CmdResult {
+    cx.cx.args.bytes()?;
+    match cx.cx.args.option()?.as_str() {
+        "no" => Ok(cx.cx.reply.ok()),
+        "yes" | "sync" => Err(CmdError::err("This server has no Lua debugger")),
+        _ => Err(CmdError::err("Use SCRIPT DEBUG YES/SYNC/NO")),
+    }
+}
+
 /// SCRIPT LOAD script
 fn load(cx: &mut AdminCtx) -> CmdResult {
     cx.cx.args.bytes()?;
-    let source = cx.cx.args.bytes()?;
-    machine::compile(crate::script::sha1_hex(source), source).map_err(CmdError::Text)?;
-    let sha = cx.core.scripts.keep(source);
-    Ok(cx.cx.reply.bulk(&sha))
+    let script = kept(cx.core, cx.cx.args.bytes()?, true)?;
+    Ok(cx.cx.reply.bulk(&script.sha))
 }
 
 /// SCRIPT EXISTS sha1 [sha1 ...]
@@ -373,29 +328,15 @@ fn exists(cx: &mut AdminCtx) -> CmdResult {
 
 /// SCRIPT FLUSH [ASYNC | SYNC]
 fn flush(cx: &mut AdminCtx) -> CmdResult {
-    cx.cx.args.bytes()?;
+    let word = cx.cx.args.bytes()?;
+    if cx.cx.args.left() > 1 {
+        return Err(miscounted("SCRIPT", word));
+    }
     let known = cx.cx.args.take_keyword("async") || cx.cx.args.take_keyword("sync");
-    if !cx.cx.args.is_done() {
-        let text = match known {
-            true => "wrong number of arguments for 'script|flush' command",
-            false => "SCRIPT FLUSH only support SYNC|ASYNC option",
-        };
-        return Err(CmdError::err(text));
+    if !known && !cx.cx.args.is_done() {
+        return Err(CmdError::err("SCRIPT FLUSH only support SYNC|ASYNC option"));
     }
     cx.core.scripts.flush();
-    machine::forget();
-    Ok(cx.cx.reply.ok())
-}
-
-/// FUNCTION FLUSH [ASYNC | SYNC]: forgets the libraries that files have brought.
-fn function_flush(cx: &mut AdminCtx) -> CmdResult {
-    cx.cx.args.bytes()?;
-    let _ = cx.cx.args.take_keyword("async") || cx.cx.args.take_keyword("sync");
-    if !cx.cx.args.is_done() {
-        return Err(CmdError::err("FUNCTION FLUSH only supports SYNC|ASYNC option"));
-    }
-    cx.core.persist.functions.lock().clear();
-    cx.cx.db.fx().dirty += 1;
     Ok(cx.cx.reply.ok())
 }
 
