@@ -42,6 +42,8 @@ pub struct Unit<'u> {
     pub record: &'u mut Record,
     /// Whether the client can wait.
     pub may_block: bool,
+    /// Whether a script runs the commands.
+    pub scripted: bool,
     /// The hash of the only key, when it is known.
     pub hash: Option<u64>,
 }
@@ -193,7 +195,8 @@ fn run_alone(
         scratch.record.loosen();
     }
     let Scratch { fx, record } = &mut scratch;
-    let mut unit = Unit { worker, hold: &mut hold, env, fx, record, may_block: true, hash };
+    let mut unit =
+        Unit { worker, hold: &mut hold, env, fx, record, may_block: true, scripted: false, hash };
     let db = session.db;
     let block = run(&mut unit, Some(session), db, row, args, reply);
     if let Some(block) = block {
@@ -243,6 +246,7 @@ pub fn run(
         spec: &row.command.spec,
         reads_all_keys,
         may_block: unit.may_block,
+        scripted: unit.scripted,
         block: &mut block,
     };
     let result = call(cx, session.as_deref_mut(), row, worker);

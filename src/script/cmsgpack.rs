@@ -227,9 +227,8 @@ impl<'i> Input<'i> {
             0xcb => stack.push_number(f64::from_bits(self.number(8)?)),
             0xcc..=0xcf => stack.push_number(self.number(1 << (code - 0xcc))? as f64),
             0xd0..=0xd3 => stack.push_number(self.signed(1 << (code - 0xd0))?),
-            0xc4..=0xc6 | 0xd9..=0xdb => {
-                let from = if code < 0xd9 { 0xc4 } else { 0xd9 };
-                let len = self.number(1 << (code - from))?;
+            0xd9..=0xdb => {
+                let len = self.number(1 << (code - 0xd9))?;
                 self.string(stack, len)?;
             }
             0xdc | 0xdd => {

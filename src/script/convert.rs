@@ -14,7 +14,7 @@ const REPLY_DEPTH_MAX: usize = 200;
 
 /// Pushes the first reply of `bytes`; what is behind it. `None` when the bytes are no reply, which
 /// does not happen with our own.
-pub fn push_reply(stack: Stack, bytes: &[u8], depth: usize) -> Option<&[u8]> {
+pub(super) fn push_reply(stack: Stack, bytes: &[u8], depth: usize) -> Option<&[u8]> {
     if depth > REPLY_DEPTH_MAX || !stack.has_room(6) {
         return None;
     }
@@ -129,7 +129,7 @@ pub struct Returned {
 }
 
 /// The error on top of the stack, if it is one: a table with `err`.
-pub fn error_on_top(stack: Stack) -> Option<Returned> {
+pub(super) fn error_on_top(stack: Stack) -> Option<Returned> {
     if stack.kind(-1) != Kind::Table || !stack.has_room(4) {
         return None;
     }
@@ -147,7 +147,7 @@ pub fn error_on_top(stack: Stack) -> Option<Returned> {
 
 /// Answers with the value on top of the stack, and removes it. `script` is the version of the
 /// protocol that the script has asked for.
-pub fn answer(stack: Stack, reply: &mut Reply, script: Protocol, depth: usize) {
+pub(super) fn answer(stack: Stack, reply: &mut Reply, script: Protocol, depth: usize) {
     if depth > DEPTH_MAX || !stack.has_room(6) {
         let _ = reply.error_line("ERR reached lua stack limit");
         stack.pop(1);
@@ -155,7 +155,7 @@ pub fn answer(stack: Stack, reply: &mut Reply, script: Protocol, depth: usize) {
     }
     let _ = match stack.kind(-1) {
         Kind::String => reply.bulk(stack.text(-1).unwrap_or_default()),
-        Kind::Number => reply.int(stack.number(-1).unwrap_or_default() as i64),
+        Kind::Number => reply.int(integer_of(stack.number(-1).unwrap_or_default())),
         Kind::Boolean => match (script, stack.truth(-1)) {
             (Protocol::Resp3, yes) => reply.bool(yes),
             (Protocol::Resp2, true) => reply.int(1),
@@ -168,6 +168,12 @@ pub fn answer(stack: Stack, reply: &mut Reply, script: Protocol, depth: usize) {
         _ => reply.null(),
     };
     stack.pop(1);
+}
+
+/// A number without its fraction; what 64 bits do not hold is what processors make of it.
+fn integer_of(number: f64) -> i64 {
+    const BOUND: f64 = 9_223_372_036_854_775_808.0;
+    if (-BOUND..BOUND).contains(&number) { number as i64 } else { i64::MIN }
 }
 
 /// Pushes a field; whether it is of that kind. What is not is removed.

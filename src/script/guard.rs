@@ -105,7 +105,10 @@ unsafe extern "C-unwind" fn changing(state: *mut lua_State) -> c_int {
     // SAFETY: see the functions it calls.
     unsafe {
         match push_real(state, 1) {
-            true => raise(state, c"Attempt to modify a readonly table"),
+            true => {
+                ffi::lua_pushlstring_(state, READONLY.as_ptr().cast(), READONLY.len());
+                ffi::lua_error(state)
+            }
             false => go_on(state),
         }
     }

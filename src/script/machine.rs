@@ -199,6 +199,8 @@ impl Run<'_> {
     /// Runs the command whose words are on the stack and pushes its reply; whether it is an error.
     pub(super) fn command(&mut self, stack: Stack) -> Result<bool, &'static str> {
         self.gather(stack)?;
+        // As many as the stack takes may be there: the reply needs their room.
+        stack.set_top(0);
         let Scratch { bytes, spans, reply } = &mut self.scratch;
         reply.cut(0);
         reply.set_protocol(self.protocol);
@@ -218,9 +220,12 @@ impl Run<'_> {
     }
 }
 
-/// A number as scripts hand it to commands: integers without a point, else seventeen digits.
+/// Whole numbers beyond this are written like fractions: 2^62.
+const INTEGER_BOUND: f64 = 4_611_686_018_427_387_904.0;
+
+/// A number as scripts hand it to commands: integers without a point.
 fn put_number(number: f64, out: &mut Vec<u8>) {
-    match number.fract() == 0.0 && number.abs() < 1e17 {
+    match number.fract() == 0.0 && number.abs() < INTEGER_BOUND {
         true => out.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes()),
         false => crate::base::num::format_f64(number, out),
     }
@@ -369,8 +374,8 @@ impl Machine {
     /// A script, compiled.
     fn script(&mut self, script: &Script, flushes: u64) -> Result<Kept, String> {
         if flushes != self.flushes || self.compiled.len() >= COMPILED_MAX {
-            self.compiled.drain().for_each(|(_, kept)| self.stack.let_go(kept));
-            self.flushes = flushes;
+            let machine = Machine::new().map_err(|error| format!("ERR {error}"))?;
+            *self = Machine { flushes, memory: self.memory, ..machine };
         }
         if let Some(kept) = self.compiled.get(&script.sha) {
             return Ok(*kept);
@@ -430,12 +435,12 @@ impl Machine {
         reply: &mut Reply,
     ) -> Result<(), Returned> {
         let uncounted = |text| Returned { text, is_counted: false };
-        let (stack, top) = (self.stack, self.stack.top());
         let function = match code {
             Code::Script(script, flushes) => self.script(script, *flushes),
             Code::Function(library, name, libraries) => self.function(library, name, libraries),
         };
         let function = function.map_err(uncounted)?;
+        let (stack, top) = (self.stack, self.stack.top());
         stack.push_kept(self.explain);
         stack.push_kept(function);
         let arguments = self.push_arguments(code, keys, argv);

@@ -225,11 +225,6 @@ impl Stack {
         self.kind(at) == Kind::Light && unsafe { ffi::lua_touserdata(self.state, at).is_null() } // SAFETY: as above.
     }
 
-    /// The length of a table's array or of a string.
-    pub(super) fn len(self, at: c_int) -> usize {
-        unsafe { ffi::lua_objlen(self.state, at) } // SAFETY: as above.
-    }
-
     /// Pushes nil.
     pub(super) fn push_nil(self) {
         unsafe { ffi::lua_pushnil(self.state) } // SAFETY: as above.
@@ -361,11 +356,6 @@ impl Stack {
     /// Pushes the metatable, if there is one.
     pub(super) fn get_metatable(self, at: c_int) -> bool {
         unsafe { ffi::lua_getmetatable(self.state, at) != 0 } // SAFETY: as above.
-    }
-
-    /// Takes the table on top as the environment of the function at `at`.
-    pub(super) fn set_environment(self, at: c_int) {
-        unsafe { ffi::lua_setfenv(self.state, at) }; // SAFETY: callers have a table on top.
     }
 
     /// Keeps the top value.

@@ -150,6 +150,8 @@ fn integer_bytes(number: f64) -> [u8; INTEGER_BYTES_MAX] {
 /// pack(format, ...)
 fn pack(stack: Stack) -> Result<c_int, Raise> {
     let mut format = Format::new(stack.want_text(1)?);
+    // What an argument that is not there counts as.
+    stack.push_nil();
     let mut out = Vec::new();
     let mut at = 1;
     while let Some((item, letter, size)) = format.next()? {
@@ -209,10 +211,10 @@ fn unpack(stack: Stack) -> Result<c_int, Raise> {
     let mut format = Format::new(stack.want_text(1)?);
     let data = stack.want_text(2)?;
     let position = stack.want_integer(3, Some(1))?;
-    if position < 1 {
+    if position == 0 {
         return Err(Raise::Argument(3, "offset must be 1 or greater".to_owned()));
     }
-    let mut position = (position - 1) as usize;
+    let mut position = usize::try_from(position - 1).map_err(|_| too_short())?;
     let mut results = 0;
     while let Some((item, letter, size)) = format.next()? {
         position = position.saturating_add(format.padding(position, item, size));

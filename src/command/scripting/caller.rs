@@ -205,6 +205,7 @@ impl Caller<'_, '_> {
             fx,
             record: self.unit.record,
             may_block: false,
+            scripted: true,
             hash: None,
         };
         if row.spec().flags.has(Flags::WRITE) {

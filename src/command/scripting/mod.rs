@@ -446,4 +446,156 @@ mod tests {
         assert_eq!(house.run(&format!("evalsha {sha} 0")), ":1|");
         assert_eq!(house.run(&format!("script exists {sha} abc")), "*2|:1|:0|");
     }
+
+    #[test]
+    fn libraries_of_lua_do_what_scripts_expect() {
+        let mut house = House::new();
+        for (script, answer) in [
+            ("cjson.encode({1, 'a/b', cjson.null, {x=0.1}})", r#"$25|[1,"a\/b",null,{"x":0.1}]|"#),
+            ("cjson.decode('[1, [2, {}]]')", "*2|:1|*2|:2|*0|"),
+            ("#cmsgpack.pack({1, 'abc', {a=1}}, 300)", ":13|"),
+            ("{cmsgpack.unpack(cmsgpack.pack(-5, 'x', {1, 2}))}", "*3|:-5|$1|x|*2|:1|:2|"),
+            ("{struct.unpack('>I2s', struct.pack('>I2s', 258, 'abc'))}", "*3|:258|$3|abc|:7|"),
+            (
+                "{bit.band(0xff, 0x0f), bit.rol(1, 31), bit.bswap(1)}",
+                "*3|:15|:-2147483648|:16777216|",
+            ),
+            ("bit.tohex(-1, -4)", "$4|FFFF|"),
+        ] {
+            assert_eq!(house.run(&format!("eval \"return {script}\" 0")), answer, "{script}");
+        }
+        for (script, error) in [
+            ("cjson.encode({[1]=1, [100]=1})", "excessively sparse array"),
+            ("cjson.decode(string.rep('[', 5000))", "too many nested data structures"),
+            ("cmsgpack.unpack(string.rep(string.char(0x91), 90000))", "stack overflow"),
+            ("cmsgpack.unpack(string.char(0xdd, 255, 255, 255, 255))", "Missing bytes in input"),
+            ("struct.unpack('c2147483647', 'x')", "data string too short"),
+            ("struct.pack('i33', 1)", "integral size 33 is larger than limit of 32"),
+        ] {
+            let said = house.run(&format!("eval \"return {script}\" 0"));
+            assert!(said.contains(error), "{script}: {said}");
+        }
+    }
+
+    #[test]
+    fn no_script_changes_what_others_see() {
+        let mut house = House::new();
+        for attempt in [
+            "redis = 1",
+            "redis.call = 1",
+            "_G.x = 1",
+            "KEYS = {}",
+            "rawset(_G, 'x', 1)",
+            "rawset(redis, 'call', 1)",
+            "setmetatable(_G, {})",
+            "setmetatable(cjson, {})",
+            "getmetatable(_G).__index = {}",
+            "table.insert(redis, 1)",
+            "table.sort(bit)",
+            "string.rep = 1",
+            "local next, t = pairs(redis); t.call = 1",
+            "for _, library in pairs(_G) do if type(library) == 'table' then library.x = 1 end end",
+        ] {
+            let said = house.run(&format!("eval \"{attempt}\" 0"));
+            assert!(said.contains("Attempt to modify a readonly table"), "{attempt}: {said}");
+        }
+        for absent in
+            ["io", "print", "require", "debug", "dofile", "getfenv", "newproxy", "package"]
+        {
+            let said = house.run(&format!("eval \"return {absent}\" 0"));
+            assert!(said.contains("nonexistent global variable"), "{absent}: {said}");
+        }
+        let bytecode = "eval \"return loadstring(string.dump(function() return 1 end))()\" 0";
+        assert!(house.run(bytecode).contains("attempt to call a nil value"));
+        assert_eq!(house.run("eval \"return getmetatable('')\" 0"), "$-1|");
+        let names = "eval \"local n = 0 for _ in pairs(redis) do n = n + 1 end return n > 20\" 0";
+        assert_eq!(house.run(names), ":1|");
+    }
+
+    #[test]
+    fn flags_of_a_script_are_enforced() {
+        let mut house = House::new();
+        for (line, answer) in [
+            (
+                r##"eval "#!lua flags=no-writes\nreturn redis.call('set','k','v')" 0"##,
+                "-ERR Write commands are not allowed from read-only scripts. script: ",
+            ),
+            (
+                r##"eval_ro "#!lua\nreturn 1" 0"##,
+                "-ERR Can not execute a script with write flag using *_ro command.|",
+            ),
+            (
+                r##"eval "#!lua flags=what\nreturn 1" 0"##,
+                "-ERR Unexpected flag in script shebang: what|",
+            ),
+            (r##"eval "#!perl\nreturn 1" 0"##, "-ERR Unexpected engine in script shebang: #!perl|"),
+            (r##"eval "#!lua flags=no-writes,allow-oom\nreturn 2" 0"##, ":2|"),
+            (
+                r##"eval "redis.set_repl(redis.REPL_NONE) redis.call('set','a','1') redis.set_repl(redis.REPL_ALL) return redis.call('set','b','2')" 0"##,
+                "+OK|",
+            ),
+        ] {
+            let said = house.run(line);
+            assert!(said.starts_with(answer), "{line}: {said}");
+        }
+        assert_eq!(house.log(), ["SELECT 0", "set b 2"]);
+    }
+
+    #[test]
+    fn functions_are_loaded_called_listed_and_carried_over() {
+        let mut house = House::new();
+        let code = "#!lua name=lib\\nlocal function twice(n) return 2 * n end\\n\
+            redis.register_function('f', function(keys, args) return twice(args[1]) end)\\n\
+            redis.register_function{function_name='g', flags={'no-writes'}, \
+            callback=function(keys) return redis.call('get', keys[1]) end}";
+        assert_eq!(house.run(&format!("function load \"{code}\"")), "$3|lib|");
+        let again = house.run(&format!("function load \"{code}\""));
+        assert_eq!(again, "-ERR Library 'lib' already exists|");
+        for (line, answer) in [
+            ("fcall F 0 21", ":42|"),
+            ("set k v", "+OK|"),
+            ("fcall_ro g 1 k", "$1|v|"),
+            ("fcall nosuch 0", "-ERR Function not found|"),
+            ("fcall f x", "-ERR Bad number of keys provided|"),
+            (
+                "fcall_ro f 0 1",
+                "-ERR Can not execute a script with write flag using *_ro command.|",
+            ),
+            ("function list libraryname nosuch*", "*0|"),
+            ("function delete nosuch", "-ERR Library not found|"),
+            ("function load nothing", "-ERR Missing library metadata|"),
+            ("function restore nothing", "-ERR DUMP payload version or checksum are wrong|"),
+            ("function kill", "-NOTBUSY No scripts in execution right now.|"),
+            ("function flush", "+OK|"),
+            ("fcall f 0 1", "-ERR Function not found|"),
+        ] {
+            assert_eq!(house.run(line), answer, "{line}");
+        }
+        let log = house.log();
+        assert!(log[1].starts_with("function load #!lua name=lib"), "{log:?}");
+        assert_eq!(log.last().map(String::as_str), Some("function flush"));
+    }
+
+    #[test]
+    fn libraries_that_cannot_be_loaded_say_why_and_leave_nothing() {
+        let mut house = House::new();
+        for (code, error) in [
+            ("return 1", "No functions registered"),
+            ("x = 1", "Attempt to modify a readonly table"),
+            ("return redis.call('ping')", "nonexistent global variable 'call'"),
+            ("return math", "nonexistent global variable 'math'"),
+            ("(", "Error compiling function"),
+            ("redis.register_function('f', 1)", "second argument to redis.register_function must"),
+            ("while true do end", "FUNCTION LOAD timeout"),
+        ] {
+            let said = house.run(&format!("function load \"#!lua name=lib\\n{code}\""));
+            assert!(said.starts_with("-ERR ") && said.contains(error), "{code}: {said}");
+        }
+        assert_eq!(house.run("function list"), "*0|");
+        let again = "#!lua name=lib\\nlocal api = redis redis.register_function('f', function() \
+            api.register_function('g', function() end) end)";
+        assert_eq!(house.run(&format!("function load \"{again}\"")), "$3|lib|");
+        let said = house.run("fcall f 0");
+        assert!(said.contains("can only be called on FUNCTION LOAD command"), "{said}");
+    }
 }
