@@ -553,7 +553,8 @@ fn build(stack: Stack) -> (Kept, Kept, Kept) {
     stack.get(api, "math");
     api::put_chance(stack);
     stack.pop(1);
-    let libraries: [(&str, fn(Stack)); 5] = [
+    type Open = fn(Stack);
+    let libraries: [(&str, Open); 5] = [
         ("bit", bit::open),
         ("cjson", cjson::open),
         ("cmsgpack", cmsgpack::open),

@@ -158,7 +158,8 @@ impl Stack {
 
     /// Makes it so many.
     pub(super) fn set_top(self, top: c_int) {
-        unsafe { ffi::lua_settop(self.state, top) } // SAFETY: as above.
+        // SAFETY: as above.
+        unsafe { ffi::lua_settop(self.state, top) }
     }
 
     /// Removes values from the top.
@@ -168,13 +169,14 @@ impl Stack {
 
     /// Whether there is room for more values.
     pub(super) fn has_room(self, count: c_int) -> bool {
-        unsafe { ffi::lua_checkstack(self.state, count) != 0 } // SAFETY: as above.
+        // SAFETY: as above.
+        unsafe { ffi::lua_checkstack(self.state, count) != 0 }
     }
 
     /// What lies at `at`.
     pub(super) fn kind(self, at: c_int) -> Kind {
+        // SAFETY: as above.
         match unsafe { ffi::lua_type(self.state, at) } {
-            // SAFETY: as above.
             ffi::LUA_TNONE => Kind::None,
             ffi::LUA_TNIL => Kind::Nil,
             ffi::LUA_TBOOLEAN => Kind::Boolean,
@@ -206,7 +208,8 @@ impl Stack {
 
     /// Whether a value is neither nil nor false.
     pub(super) fn truth(self, at: c_int) -> bool {
-        unsafe { ffi::lua_toboolean(self.state, at) != 0 } // SAFETY: as above.
+        // SAFETY: as above.
+        unsafe { ffi::lua_toboolean(self.state, at) != 0 }
     }
 
     /// The bytes of a string; a number becomes a string where it lies. They hold as long as the
@@ -222,22 +225,26 @@ impl Stack {
 
     /// Whether it is `cjson.null`.
     pub(super) fn is_null(self, at: c_int) -> bool {
-        self.kind(at) == Kind::Light && unsafe { ffi::lua_touserdata(self.state, at).is_null() } // SAFETY: as above.
+        // SAFETY: as above.
+        self.kind(at) == Kind::Light && unsafe { ffi::lua_touserdata(self.state, at).is_null() }
     }
 
     /// Pushes nil.
     pub(super) fn push_nil(self) {
-        unsafe { ffi::lua_pushnil(self.state) } // SAFETY: as above.
+        // SAFETY: as above.
+        unsafe { ffi::lua_pushnil(self.state) }
     }
 
     /// Pushes a boolean.
     pub(super) fn push_bool(self, yes: bool) {
-        unsafe { ffi::lua_pushboolean(self.state, yes.into()) } // SAFETY: as above.
+        // SAFETY: as above.
+        unsafe { ffi::lua_pushboolean(self.state, yes.into()) }
     }
 
     /// Pushes a number.
     pub(super) fn push_number(self, number: f64) {
-        unsafe { ffi::lua_pushnumber(self.state, number) } // SAFETY: as above.
+        // SAFETY: as above.
+        unsafe { ffi::lua_pushnumber(self.state, number) }
     }
 
     /// Pushes a string.
@@ -248,7 +255,8 @@ impl Stack {
 
     /// Pushes `cjson.null`.
     pub(super) fn push_null(self) {
-        unsafe { ffi::lua_pushlightuserdata(self.state, ptr::null_mut()) } // SAFETY: as above.
+        // SAFETY: as above.
+        unsafe { ffi::lua_pushlightuserdata(self.state, ptr::null_mut()) }
     }
 
     /// Pushes an empty table with room.
@@ -261,7 +269,8 @@ impl Stack {
 
     /// Pushes a copy of a value.
     pub(super) fn push_value(self, at: c_int) {
-        unsafe { ffi::lua_pushvalue(self.state, at) } // SAFETY: as above.
+        // SAFETY: as above.
+        unsafe { ffi::lua_pushvalue(self.state, at) }
     }
 
     /// Pushes a native function.
@@ -285,29 +294,34 @@ impl Stack {
 
     /// Pushes a function of the C interface, made with so many values from the top.
     pub(super) fn push_plain(self, plain: Plain, values: c_int) {
-        unsafe { ffi::lua_pushcclosure(self.state, plain, values) } // SAFETY: as above.
+        // SAFETY: as above.
+        unsafe { ffi::lua_pushcclosure(self.state, plain, values) }
     }
 
     /// Moves the top value to `at`, and what lies there and above up.
     pub(super) fn insert(self, at: c_int) {
-        unsafe { ffi::lua_insert(self.state, at) } // SAFETY: as above.
+        // SAFETY: as above.
+        unsafe { ffi::lua_insert(self.state, at) }
     }
 
     /// Removes the value at `at`.
     pub(super) fn remove(self, at: c_int) {
-        unsafe { ffi::lua_remove(self.state, at) } // SAFETY: as above.
+        // SAFETY: as above.
+        unsafe { ffi::lua_remove(self.state, at) }
     }
 
     /// Puts the top value in the place of another.
     pub(super) fn replace(self, at: c_int) {
-        unsafe { ffi::lua_replace(self.state, at) } // SAFETY: as above.
+        // SAFETY: as above.
+        unsafe { ffi::lua_replace(self.state, at) }
     }
 
     /// Pushes a field of the table at `at`.
     pub(super) fn get(self, at: c_int, field: &str) {
         let at = self.absolute(at);
         self.push(field.as_bytes());
-        unsafe { ffi::lua_rawget_(self.state, at) } // SAFETY: callers name a table.
+        // SAFETY: callers name a table.
+        unsafe { ffi::lua_rawget_(self.state, at) }
     }
 
     /// Takes the top value as a field of the table at `at`.
@@ -315,17 +329,20 @@ impl Stack {
         let at = self.absolute(at);
         self.push(field.as_bytes());
         self.insert(-2);
-        unsafe { ffi::lua_rawset(self.state, at) } // SAFETY: callers name a table.
+        // SAFETY: callers name a table.
+        unsafe { ffi::lua_rawset(self.state, at) }
     }
 
     /// Pushes the element of a table.
     pub(super) fn get_index(self, at: c_int, index: c_int) {
-        unsafe { ffi::lua_rawgeti_(self.state, at, index) } // SAFETY: callers name a table.
+        // SAFETY: callers name a table.
+        unsafe { ffi::lua_rawgeti_(self.state, at, index) }
     }
 
     /// Takes the top value as an element of the table at `at`.
     pub(super) fn set_index(self, at: c_int, index: c_int) {
-        unsafe { ffi::lua_rawseti_(self.state, at, index) } // SAFETY: callers name a table.
+        // SAFETY: callers name a table.
+        unsafe { ffi::lua_rawseti_(self.state, at, index) }
     }
 
     /// Takes key and value from the top into the table at `at`. A key that Lua would refuse, nil or
@@ -338,24 +355,28 @@ impl Stack {
         };
         match refused {
             true => self.pop(2),
-            false => unsafe { ffi::lua_rawset(self.state, at) }, // SAFETY: the key is checked.
+            // SAFETY: the key is checked.
+            false => unsafe { ffi::lua_rawset(self.state, at) },
         }
     }
 
     /// Replaces the key on top by the next key of the table at `at` and its value; false, and
     /// nothing on top, at the end. The key must be of this table.
     pub(super) fn next(self, at: c_int) -> bool {
-        unsafe { ffi::lua_next(self.state, at) != 0 } // SAFETY: as above.
+        // SAFETY: as above.
+        unsafe { ffi::lua_next(self.state, at) != 0 }
     }
 
     /// Takes the top value as the metatable of `at`.
     pub(super) fn set_metatable(self, at: c_int) {
-        unsafe { ffi::lua_setmetatable(self.state, at) }; // SAFETY: callers have a table on top.
+        // SAFETY: callers have a table on top.
+        unsafe { ffi::lua_setmetatable(self.state, at) };
     }
 
     /// Pushes the metatable, if there is one.
     pub(super) fn get_metatable(self, at: c_int) -> bool {
-        unsafe { ffi::lua_getmetatable(self.state, at) != 0 } // SAFETY: as above.
+        // SAFETY: as above.
+        unsafe { ffi::lua_getmetatable(self.state, at) != 0 }
     }
 
     /// Keeps the top value.

@@ -213,8 +213,8 @@ fn tell(reply: &mut Reply, library: &Library, with_code: bool) {
 
 /// FUNCTION DUMP
 fn dump_all(cx: &mut AdminCtx) -> CmdResult {
-    let body = encode::functions(&cx.core.functions.sources());
-    Ok(cx.cx.reply.bulk(&dump::seal(body)))
+    let payload = encode::functions(&cx.core.functions.sources());
+    Ok(cx.cx.reply.bulk(&payload))
 }
 
 /// What FUNCTION RESTORE does with libraries that are there.

@@ -53,7 +53,7 @@ pub fn type_code(value: &Value, version: u32) -> u8 {
     }
 }
 
-/// Libraries of functions, as FUNCTION DUMP gives them, without version and checksum.
+/// The payload FUNCTION DUMP gives of libraries.
 pub fn functions(sources: &[std::sync::Arc<[u8]>]) -> Vec<u8> {
     let version = u32::from(VERSION_DUMP);
     let settings = Settings { version, compression: Compression::Lzf, checksum: false };
@@ -63,7 +63,7 @@ pub fn functions(sources: &[std::sync::Arc<[u8]>]) -> Vec<u8> {
         Ok(writer.flush()?)
     });
     written.expect("memory takes every byte");
-    body
+    dump::seal(body, VERSION_DUMP)
 }
 
 /// The DUMP payload of a value.
