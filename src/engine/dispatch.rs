@@ -48,6 +48,19 @@ pub struct Unit<'u> {
     pub hash: Option<u64>,
 }
 
+impl<'u> Unit<'u> {
+    /// For the commands of a transaction.
+    pub fn inside(
+        worker: &'u Worker,
+        hold: &'u mut Hold,
+        env: &'u Env,
+        scratch: &'u mut Scratch,
+    ) -> Unit<'u> {
+        let Scratch { fx, record } = scratch;
+        Unit { worker, hold, env, fx, record, may_block: false, scripted: false, hash: None }
+    }
+}
+
 /// Executes one request of a session. The reply is encoded; whether it may leave yet is the
 /// journal's to say (`session.wrote`).
 pub fn execute(

@@ -165,17 +165,7 @@ pub fn exec(
     reply.array(multi.queue.len());
     let began = worker.clock.get();
     for (row, args) in &multi.queue {
-        let Scratch { fx, record } = &mut scratch;
-        let mut unit = Unit {
-            worker,
-            hold: &mut hold,
-            env,
-            fx,
-            record,
-            may_block: false,
-            scripted: false,
-            hash: None,
-        };
+        let mut unit = Unit::inside(worker, &mut hold, env, &mut scratch);
         run_queued(&mut unit, session, row, args.args(), reply);
     }
     // Clients that waited are served at the moment the transaction ends: what it set may have
