@@ -12,7 +12,7 @@ use crate::base::hash::hash_bytes;
 use crate::engine::access;
 use crate::engine::client::ClientFlags;
 use crate::engine::command::Row;
-use crate::engine::core::{Attention, Core, Scratch, Worker};
+use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::gate::{self, Refusal};
 use crate::engine::monitor;
