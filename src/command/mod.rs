@@ -67,6 +67,7 @@ pub const FAMILIES: &[&[Command]] = &[
     acl::COMMANDS,
     cluster::COMMANDS,
     scripting::COMMANDS,
+    scripting::functions::COMMANDS,
 ];
 
 /// The table of all commands.

@@ -225,6 +225,8 @@ fn stats(ax: &mut AdminCtx) -> CmdResult {
     let peak = core.memory_peak.fetch_max(memory.allocated, Ordering::Relaxed);
     let dataset = memory.allocated.saturating_sub(core.memory_startup);
     let each = if keys == 0 { 0 } else { dataset / keys as u64 };
+    let functions = core.functions.now().memory_bytes() as u64;
+    let scripts = core.scripts.size().1 as u64;
     let counts = [
         ("peak.allocated", peak.max(memory.allocated)),
         ("total.allocated", memory.allocated),
@@ -234,8 +236,8 @@ fn stats(ax: &mut AdminCtx) -> CmdResult {
         ("clients.normal", 0),
         ("cluster.links", 0),
         ("aof.buffer", 0),
-        ("lua.caches", 0),
-        ("functions.caches", 0),
+        ("lua.caches", scripts),
+        ("functions.caches", functions),
         ("overhead.total", core.memory_startup),
         ("keys.count", keys as u64),
         ("keys.bytes-per-key", each),

@@ -134,7 +134,7 @@ fn shutdown(cx: &mut AdminCtx) -> CmdResult {
         return Err(CmdError::err("No shutdown in progress."));
     }
     if !cx.cx.db.hold().covers(&ShardSet::ALL) && !how.nosave {
-        return Err(CmdError::Const(gate::BUSY));
+        return Err(gate::busy(cx.core));
     }
     if stopping::prepare(cx.core, cx.cx.db.hold(), how).is_err() {
         return Err(CmdError::err("Errors trying to SHUTDOWN. Check logs."));

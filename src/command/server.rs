@@ -97,7 +97,11 @@ pub const COMMANDS: &[Command] = &[
 
 /// TIME
 fn time(cx: &mut Ctx) -> CmdResult {
-    let micros = clock::unix_us() as i64;
+    // Time stands still for a script.
+    let micros = match cx.scripted {
+        true => cx.now.0 as i64 * 1000,
+        false => clock::unix_us() as i64,
+    };
     cx.reply.array(2);
     let _ = cx.reply.bulk_int(micros / 1_000_000);
     Ok(cx.reply.bulk_int(micros % 1_000_000))

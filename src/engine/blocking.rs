@@ -214,7 +214,8 @@ pub fn try_serve(
     }
     scratch.record.begin(worker.core.persist.wants_records());
     let Scratch { fx, record } = scratch;
-    let mut unit = Unit { worker, hold, env, fx, record, may_block: true, hash: None };
+    let mut unit =
+        Unit { worker, hold, env, fx, record, may_block: true, scripted: false, hash: None };
     let args = waiter.args.args();
     let before = worker.clock.get();
     let block = dispatch::run(&mut unit, None, waiter.db, waiter.row, args, &mut reply);

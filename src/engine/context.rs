@@ -29,6 +29,8 @@ pub struct Ctx<'a> {
     pub reads_all_keys: bool,
     /// Whether the client can wait: not inside MULTI or a script.
     pub may_block: bool,
+    /// Whether a script runs the command.
+    pub scripted: bool,
     /// What the client waits for, if the handler found nothing to answer.
     pub(super) block: &'a mut Option<Block>,
 }

@@ -27,6 +27,7 @@ use crate::keyspace::shard::Db;
 use crate::persist::Persistence;
 use crate::pubsub::PubSub;
 use crate::script::Scripts;
+use crate::script::library::Functions;
 use crate::stats::memory::Memory;
 use crate::stats::{Stats, ThreadStats};
 
@@ -95,6 +96,8 @@ pub struct Core {
     pub replicas: Replicas,
     /// Scripts by name.
     pub scripts: Scripts,
+    /// Libraries of functions.
+    pub functions: Functions,
     /// Clients that run MONITOR.
     pub monitors: Mutex<Vec<Arc<Client>>>,
     /// CLIENT PAUSE.
@@ -192,6 +195,7 @@ impl Core {
             eviction: Eviction::default(),
             replicas: Replicas::default(),
             scripts: Scripts::default(),
+            functions: Functions::default(),
             monitors: Mutex::default(),
             pause: Pause::default(),
             world: OnceLock::new(),

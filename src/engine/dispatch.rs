@@ -42,8 +42,23 @@ pub struct Unit<'u> {
     pub record: &'u mut Record,
     /// Whether the client can wait.
     pub may_block: bool,
+    /// Whether a script runs the commands.
+    pub scripted: bool,
     /// The hash of the only key, when it is known.
     pub hash: Option<u64>,
+}
+
+impl<'u> Unit<'u> {
+    /// For the commands of a transaction.
+    pub fn inside(
+        worker: &'u Worker,
+        hold: &'u mut Hold,
+        env: &'u Env,
+        scratch: &'u mut Scratch,
+    ) -> Unit<'u> {
+        let Scratch { fx, record } = scratch;
+        Unit { worker, hold, env, fx, record, may_block: false, scripted: false, hash: None }
+    }
 }
 
 /// Executes one request of a session. The reply is encoded; whether it may leave yet is the
@@ -130,6 +145,9 @@ fn refuse(worker: &Worker, session: &mut Session, args: Args, reply: &mut Reply,
 }
 
 fn count_error(worker: &Worker, error: &CmdError) {
+    if matches!(error, CmdError::Counted(_)) {
+        return;
+    }
     worker.stats.errors.add(1);
     worker.core.stats.count_error(&error.code());
 }
@@ -181,7 +199,7 @@ fn run_alone(
         (hash, _) => hash,
     };
     let Some(mut hold) = lock(core, row, &args, hash) else {
-        refuse(worker, session, args, reply, &CmdError::Const(gate::BUSY));
+        refuse(worker, session, args, reply, &gate::busy(core));
         return;
     };
     let mut scratch = worker.scratch.take();
@@ -190,7 +208,8 @@ fn run_alone(
         scratch.record.loosen();
     }
     let Scratch { fx, record } = &mut scratch;
-    let mut unit = Unit { worker, hold: &mut hold, env, fx, record, may_block: true, hash };
+    let mut unit =
+        Unit { worker, hold: &mut hold, env, fx, record, may_block: true, scripted: false, hash };
     let db = session.db;
     let block = run(&mut unit, Some(session), db, row, args, reply);
     if let Some(block) = block {
@@ -240,6 +259,7 @@ pub fn run(
         spec: &row.command.spec,
         reads_all_keys,
         may_block: unit.may_block,
+        scripted: unit.scripted,
         block: &mut block,
     };
     let result = call(cx, session.as_deref_mut(), row, worker);

@@ -98,15 +98,15 @@ fn unknown_sub(args: &Args) -> CmdError {
     CmdError::err(format_args!("unknown subcommand '{sub}'. Try {container} HELP."))
 }
 
-/// The same for a command of a script, which may run however busy the script is.
+/// The same for a command of a script, which says itself what it heeds.
 pub fn check_inside(
     core: &Core,
     session: &Session,
     row: &Row,
     args: &Args,
     protocol: Protocol,
+    attention: u32,
 ) -> Result<(), Refusal> {
-    let attention = core.attention.load(Ordering::Relaxed) & !Attention::SCRIPT_BUSY;
     check_slowly(core, session, row, args, protocol, attention)
 }
 
@@ -195,7 +195,7 @@ fn check_slowly(
         return Err(CmdError::Const("LOADING Redis is loading the dataset in memory").into());
     }
     if has(Attention::SCRIPT_BUSY) && !flags.has(Flags::ALLOW_BUSY) {
-        return Err(CmdError::Const(BUSY).into());
+        return Err(busy(core).into());
     }
     Ok(())
 }
@@ -232,7 +232,7 @@ fn writable(core: &Core, session: &Session, row: &Row, attention: u32) -> Result
         return Err(refusal);
     }
     if has(Attention::REPLICAS_WANTED) && write {
-        return Err(CmdError::Const("NOREPLICAS Not enough good replicas to write."));
+        return Err(CmdError::Const(NOREPLICAS));
     }
     Ok(())
 }
@@ -256,9 +256,23 @@ fn permitted(core: &Core, session: &Session, row: &Row) -> Result<(), CmdError> 
     )))
 }
 
+/// The answer to writes while `min-replicas-to-write` is not met.
+pub const NOREPLICAS: &str = "NOREPLICAS Not enough good replicas to write.";
+
 /// The answer while a script is over its time.
-pub const BUSY: &str =
-    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+#[cold]
+pub fn busy(core: &Core) -> CmdError {
+    let running = core.scripts.running.lock();
+    CmdError::Const(match running.as_ref().is_some_and(|running| running.is_function) {
+        false => {
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+        }
+        true => {
+            "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN \
+             NOSAVE."
+        }
+    })
+}
 
 const MISCONF_SNAPSHOT: &str = "MISCONF Redis is configured to save RDB snapshots, but it's \
     currently unable to persist to disk. Commands that may modify the data set are disabled, \

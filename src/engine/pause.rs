@@ -10,7 +10,7 @@ use crate::engine::command::Row;
 use crate::engine::core::{Attention, Core};
 use crate::engine::session::Session;
 use crate::resp::args::Args;
-use crate::script;
+use crate::script::header::{self, Flags as Says};
 use crate::spec::flags::Flags;
 
 /// Which commands wait; the later the stricter.
@@ -63,9 +63,15 @@ pub fn current(core: &Core, now: UnixMs) -> Option<(PauseMode, UnixMs)> {
 fn writes(core: &Core, row: &Row, args: &Args) -> bool {
     let source = args.words().nth(1).unwrap_or_default();
     let readonly = match row.spec().name {
-        "eval" => script::is_readonly(source),
+        "eval" => header::is_readonly(source),
         "evalsha" => {
-            core.scripts.get(source).is_some_and(|(_, source)| script::is_readonly(&source))
+            core.scripts.get(source).is_some_and(|script| script.flags.has(Says::NO_WRITES))
+        }
+        "fcall" => {
+            let libraries = core.functions.now();
+            libraries
+                .function(source)
+                .is_some_and(|(_, function)| function.flags.has(Says::NO_WRITES))
         }
         _ => false,
     };

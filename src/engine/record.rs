@@ -165,6 +165,12 @@ impl Record {
         self.all.ends.len()
     }
 
+    /// Takes back the commands behind the first `len`.
+    pub fn cut(&mut self, len: usize) {
+        self.all.ends.truncate(len);
+        self.all.bytes.truncate(self.all.ends.last().map_or(0, |(_, end)| *end));
+    }
+
     /// The commands: database and bytes.
     pub fn commands(&self) -> impl Iterator<Item = (u32, &[u8])> {
         let mut from = 0;

@@ -39,7 +39,7 @@ fn base_format(config: &Config) -> BaseFormat {
 }
 
 fn plan(core: &Core, config: &Config) -> Plan {
-    let mut plan = Plan::new(config, &core.persist.functions.lock(), Memory::read().allocated);
+    let mut plan = Plan::new(config, &core.functions.sources(), Memory::read().allocated);
     plan.aof_base = true;
     plan.incremental_sync = config.aof_rewrite_incremental_fsync;
     plan

@@ -52,7 +52,7 @@ pub fn changes(core: &Core) -> u64 {
 }
 
 fn plan(core: &Core, config: &Config) -> Plan {
-    Plan::new(config, &core.persist.functions.lock(), Memory::read().allocated)
+    Plan::new(config, &core.functions.sources(), Memory::read().allocated)
 }
 
 fn fill(

@@ -93,7 +93,7 @@ pub fn start_waiting(core: &'static Core) -> bool {
 
 fn fork(core: &'static Core, hold: &Hold) -> Result<(), String> {
     let config = core.config();
-    let functions = core.persist.functions.lock().clone();
+    let functions = core.functions.sources();
     let mut plan = Plan::new(&config, &functions, Memory::read().allocated);
     let offset = core.persist.backlog.cut();
     let id = core.repl_id.lock().clone();

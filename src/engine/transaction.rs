@@ -12,7 +12,7 @@ use crate::base::hash::hash_bytes;
 use crate::engine::access;
 use crate::engine::client::ClientFlags;
 use crate::engine::command::Row;
-use crate::engine::core::{Attention, Core, Scratch, Worker};
+use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::gate::{self, Refusal};
 use crate::engine::monitor;
@@ -147,7 +147,7 @@ pub fn exec(
     else {
         unwatch(core, session);
         counters.failed.add(1);
-        let text = format!("EXECABORT Transaction discarded because of: {}", gate::BUSY);
+        let text = format!("EXECABORT Transaction discarded because of: {}", gate::busy(core));
         fail(worker, reply, &CmdError::Text(text));
         return;
     };
@@ -165,9 +165,7 @@ pub fn exec(
     reply.array(multi.queue.len());
     let began = worker.clock.get();
     for (row, args) in &multi.queue {
-        let Scratch { fx, record } = &mut scratch;
-        let mut unit =
-            Unit { worker, hold: &mut hold, env, fx, record, may_block: false, hash: None };
+        let mut unit = Unit::inside(worker, &mut hold, env, &mut scratch);
         run_queued(&mut unit, session, row, args.args(), reply);
     }
     // Clients that waited are served at the moment the transaction ends: what it set may have

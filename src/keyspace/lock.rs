@@ -107,6 +107,14 @@ impl Keyspace {
     /// not worth while to wait.
     pub fn lock_unless(&'static self, set: &ShardSet, give_up: impl Fn() -> bool) -> Option<Hold> {
         let mut hold = self.lock_none();
+        if *set == ShardSet::ALL {
+            // Scripts do this each time.
+            for shard in 0..SHARDS {
+                self.wait_for(shard, &give_up)?;
+                hold.held.add(shard);
+            }
+            return Some(hold);
+        }
         for shard in set.iter() {
             self.wait_for(shard, &give_up)?;
             hold.held.add(shard);
@@ -253,6 +261,8 @@ impl Hold {
         };
         if self.one < SHARDS {
             unlock(self.one);
+        } else if self.held == ShardSet::ALL {
+            (0..SHARDS).for_each(unlock);
         } else {
             self.held.iter().for_each(unlock);
         }

@@ -213,7 +213,8 @@ impl<'a> DbView<'a> {
         self.live(key)
     }
 
-    pub(super) fn entry_raw(&mut self, key: &[u8]) -> Option<&mut Entry> {
+    /// The entry as it lies there, past its deadline or not.
+    pub fn entry_raw(&mut self, key: &[u8]) -> Option<&mut Entry> {
         let place = self.place(key);
         self.table(place).keys.get_mut(place.hash, key)
     }

@@ -1,7 +1,6 @@
 //! What persistence knows of itself: last saves, the child at work, the state of the files.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -33,8 +32,6 @@ pub struct Persistence {
     pub progress: Progress,
     /// How far loading is.
     pub loading: Loading,
-    /// Function libraries' sources, as files gave them and get them back.
-    pub functions: Mutex<Vec<Arc<[u8]>>>,
     child_running: AtomicBool,
 }
 
@@ -256,7 +253,6 @@ impl Persistence {
             child: Mutex::new(None),
             progress: Progress::default(),
             loading: Loading::default(),
-            functions: Mutex::default(),
             child_running: AtomicBool::new(false),
         }
     }

@@ -45,6 +45,8 @@ pub enum CmdError {
     InvalidCursor,
     /// Any other text, code included (`ERR ...`).
     Text(String),
+    /// The same, of an error that is counted already: a script's command has failed.
+    Counted(String),
     /// Any other constant text, code included.
     Const(&'static str),
 }
@@ -90,7 +92,7 @@ impl fmt::Display for CmdError {
             CmdError::MinMaxNotFloat => "ERR min or max is not a float",
             CmdError::MinMaxNotLex => "ERR min or max not valid string range item",
             CmdError::InvalidCursor => "ERR invalid cursor",
-            CmdError::Text(text) => text,
+            CmdError::Text(text) | CmdError::Counted(text) => text,
             CmdError::Const(text) => text,
         })
     }

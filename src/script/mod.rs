@@ -1,26 +1,89 @@
-//! Lua scripts: the VM of a thread and what a script may call.
+//! Lua scripts: the VM of a thread, what scripts may call, and the scripts and libraries kept.
 
+mod api;
+mod bit;
+mod cjson;
+mod cmsgpack;
 pub mod convert;
+mod format;
+mod guard;
+pub mod header;
+pub mod library;
 pub mod machine;
-mod raise;
+mod raw;
+mod structs;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use sha1::{Digest, Sha1};
 
+use crate::base::clock::Steady;
+use crate::script::header::{Flags, Header};
+
 /// The name a script is cached by: the SHA-1 of its source in 40 hexadecimal digits.
 pub type Sha = [u8; 40];
 
-/// A script that runs now.
-#[derive(Default)]
+/// Scripts that EVAL has brought are kept so many; the one that was not run for longest goes.
+const EVAL_SCRIPTS_MAX: usize = 500;
+
+/// A script or function that runs now.
 pub struct Running {
+    /// Whether it is a function.
+    pub is_function: bool,
+    /// When it began.
+    pub began: Steady,
     /// It has changed something, so it must go on to its end.
     pub wrote: AtomicBool,
-    /// SCRIPT KILL.
+    /// SCRIPT KILL, FUNCTION KILL.
     pub killed: AtomicBool,
+    /// Its name, and the command that runs it: there once it is over its time.
+    pub told: Mutex<Option<(String, Vec<Vec<u8>>)>>,
+}
+
+impl Running {
+    /// One that begins.
+    pub fn new(is_function: bool, began: Steady) -> Running {
+        Running {
+            is_function,
+            began,
+            wrote: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
+            told: Mutex::default(),
+        }
+    }
+}
+
+/// A script that is cached.
+pub struct Script {
+    /// Its name.
+    pub sha: Sha,
+    /// All of it.
+    pub source: Box<[u8]>,
+    /// Where the line about it ends and Lua begins.
+    pub body_at: usize,
+    /// What it says about itself.
+    pub flags: Flags,
+    /// Whether SCRIPT LOAD has brought it, so that it stays.
+    stays: AtomicBool,
+    last_used: AtomicU64,
+}
+
+impl Script {
+    /// A script of that source; the error is the client's.
+    pub fn new(sha: Sha, source: &[u8]) -> Result<Script, String> {
+        let Header { flags, body_at } = Header::of_script(source)?;
+        Ok(Script {
+            sha,
+            source: source.into(),
+            body_at,
+            flags,
+            stays: AtomicBool::new(false),
+            last_used: AtomicU64::new(0),
+        })
+    }
 }
 
 /// Scripts by name, for EVALSHA.
@@ -28,7 +91,12 @@ pub struct Running {
 pub struct Scripts {
     /// The one that runs: it holds every shard, so there is no other.
     pub running: Mutex<Option<Arc<Running>>>,
-    sources: RwLock<HashMap<Sha, Arc<[u8]>>>,
+    cached: RwLock<HashMap<Sha, Arc<Script>>>,
+    uses: AtomicU64,
+    /// How often all were forgotten.
+    pub flushes: AtomicU64,
+    /// Scripts that went because there were too many.
+    pub evicted: AtomicU64,
 }
 
 /// The hexadecimal SHA-1 of `bytes`.
@@ -42,38 +110,48 @@ pub fn sha1_hex(bytes: &[u8]) -> Sha {
     hex
 }
 
-/// Whether a script's first line says that it changes nothing.
-pub fn is_readonly(source: &[u8]) -> bool {
-    let line = source.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let Some(options) = line.strip_prefix(b"#!lua ") else { return false };
-    let flags = options.split(|byte| *byte == b' ').find_map(|word| word.strip_prefix(b"flags="));
-    flags.is_some_and(|flags| flags.split(|byte| *byte == b',').any(|flag| flag == b"no-writes"))
-}
-
 impl Scripts {
-    /// Keeps a script; its name.
-    pub fn keep(&self, source: &[u8]) -> Sha {
-        let sha = sha1_hex(source);
-        if !self.sources.read().contains_key(&sha) {
-            self.sources.write().insert(sha, source.into());
+    /// Keeps a script; one that `stays` does so until all are forgotten.
+    pub fn keep(&self, script: Script, stays: bool) -> Arc<Script> {
+        let mut cached = self.cached.write();
+        let script = cached.entry(script.sha).or_insert_with(|| Arc::new(script));
+        let script = Arc::clone(script);
+        script.last_used.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        if stays {
+            script.stays.store(true, Ordering::Relaxed);
+            return script;
         }
-        sha
+        let goes = |script: &Script| !script.stays.load(Ordering::Relaxed);
+        if cached.values().filter(|script| goes(script)).count() > EVAL_SCRIPTS_MAX {
+            let oldest = cached.values().filter(|script| goes(script));
+            let oldest = oldest.min_by_key(|script| script.last_used.load(Ordering::Relaxed));
+            if let Some(sha) = oldest.map(|script| script.sha) {
+                cached.remove(&sha);
+                self.evicted.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        script
     }
 
     /// The script of that name, in either case.
-    pub fn get(&self, name: &[u8]) -> Option<(Sha, Arc<[u8]>)> {
-        let sha: Sha = name.to_ascii_lowercase().try_into().ok()?;
-        self.sources.read().get(&sha).map(|source| (sha, Arc::clone(source)))
+    pub fn get(&self, name: &[u8]) -> Option<Arc<Script>> {
+        let mut sha: Sha = name.try_into().ok()?;
+        sha.make_ascii_lowercase();
+        let script = Arc::clone(self.cached.read().get(&sha)?);
+        script.last_used.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        Some(script)
     }
 
     /// Forgets all scripts.
     pub fn flush(&self) {
-        self.sources.write().clear();
+        self.cached.write().clear();
+        self.flushes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many there are, and their bytes.
     pub fn size(&self) -> (usize, usize) {
-        let sources = self.sources.read();
-        (sources.len(), sources.values().map(|source| source.len()).sum())
+        let cached = self.cached.read();
+        let bytes = cached.values().map(|script| script.source.len() + size_of::<Script>()).sum();
+        (cached.len(), bytes)
     }
 }

@@ -28,7 +28,7 @@ fn serialized_bytes(entry: &Entry) -> usize {
 pub(super) fn object(ax: &mut AdminCtx) -> CmdResult {
     let key = ax.cx.args.bytes()?;
     let now = ax.cx.now.secs() as u32;
-    let entry = ax.cx.db.peek_entry(key).ok_or(CmdError::NoSuchKey)?;
+    let entry = &*ax.cx.db.entry_raw(key).ok_or(CmdError::NoSuchKey)?;
     let idle = now.wrapping_sub(entry.access()) & ACCESS_MASK;
     let mut text = format!(
         "Value at:{:#x} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle}",

@@ -92,8 +92,8 @@ fn sort_as(cx: &mut Ctx, access: Access) -> CmdResult {
     let (kind, mut elements) = elements(cx, key)?;
     // A pattern without a star says the same of every element: nothing is to be sorted.
     let mut sorted = options.by.is_none_or(|by| by.contains(&b'*'));
-    if !sorted && kind == Some(Kind::Set) && options.store.is_some() {
-        // What is stored must come out the same wherever the command is replayed.
+    if !sorted && kind == Some(Kind::Set) && (options.store.is_some() || cx.scripted) {
+        // What is stored, or seen by a script, must come out the same wherever it is replayed.
         (sorted, options.alpha, options.by) = (true, true, None);
     }
     if sorted {

@@ -7,6 +7,7 @@ use crate::config::MaxmemoryPolicy;
 use crate::engine::client::Client;
 use crate::engine::context::AdminCtx;
 use crate::engine::core::Core;
+use crate::script::machine;
 use crate::stats::memory::{Memory, human, system_bytes};
 
 pub(super) fn memory(ax: &mut AdminCtx, out: &mut Fields) {
@@ -61,21 +62,23 @@ fn put_human(out: &mut Fields, name: &str, bytes: u64) {
     out.put(&format!("{name}_human"), human(bytes));
 }
 
-/// Scripts that are cached; there are no functions yet. What the Lua machines hold is not counted
-/// apart from everything else.
+/// Scripts and functions. They share a thread's machine, whose memory counts as the scripts'.
 fn scripts(core: &Core, out: &mut Fields) {
     let (count, bytes) = core.scripts.size();
-    out.put("used_memory_lua", 0);
-    out.put("used_memory_vm_eval", 0);
-    out.put("used_memory_lua_human", human(0));
+    let machines = machine::memory_bytes();
+    let libraries = core.functions.now();
+    let functions = libraries.memory_bytes();
+    out.put("used_memory_lua", machines);
+    out.put("used_memory_vm_eval", machines);
+    out.put("used_memory_lua_human", human(machines));
     out.put("used_memory_scripts_eval", bytes);
     out.put("number_of_cached_scripts", count);
-    for name in ["number_of_functions", "number_of_libraries", "used_memory_vm_functions"] {
-        out.put(name, 0);
-    }
-    put_human(out, "used_memory_vm_total", 0);
-    out.put("used_memory_functions", 0);
-    put_human(out, "used_memory_scripts", bytes as u64);
+    out.put("number_of_functions", libraries.function_count());
+    out.put("number_of_libraries", libraries.all().len());
+    out.put("used_memory_vm_functions", 0);
+    put_human(out, "used_memory_vm_total", machines);
+    out.put("used_memory_functions", functions);
+    put_human(out, "used_memory_scripts", (bytes + functions) as u64);
 }
 
 fn ratios(out: &mut Fields, memory: Memory) {

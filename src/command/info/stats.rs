@@ -35,7 +35,8 @@ pub(super) fn stats(ax: &mut AdminCtx, out: &mut Fields) {
     out.put("expired_stale_perc", "0.00");
     zeros(out, &["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"]);
     out.put("evicted_keys", core.eviction.keys.load(Ordering::Relaxed));
-    zeros(out, &["evicted_clients", "evicted_scripts"]);
+    zeros(out, &["evicted_clients"]);
+    out.put("evicted_scripts", core.scripts.evicted.load(Ordering::Relaxed));
     let (total, current) = evicting::exceeded(core);
     out.put("total_eviction_exceeded_time", total);
     out.put("current_eviction_exceeded_time", current);

@@ -56,6 +56,12 @@ impl<'a> Request<'a> {
             let option = cx.args.option()?;
             let more = cx.args.left();
             match option.as_str() {
+                "block" if more > 0 && cx.scripted => {
+                    return Err(CmdError::err(format_args!(
+                        "{} command is not allowed with BLOCK option from scripts",
+                        cx.name()
+                    )));
+                }
                 "block" if more > 0 => request.block = Some(deadline(cx.args.bytes()?, cx.now)?),
                 "count" if more > 0 => {
                     let count = usize::try_from(cx.args.i64()?).unwrap_or(0);

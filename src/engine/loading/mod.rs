@@ -20,6 +20,7 @@ use crate::keyspace::lock::Hold;
 use crate::keyspace::view::DbView;
 use crate::persist::aof::manifest::ManifestError;
 use crate::persist::rdb::reader::RdbError;
+use crate::script::library::Libraries;
 use crate::stats::memory::Memory;
 
 /// How often progress is told in the log.
@@ -221,8 +222,9 @@ pub fn reload_aof(core: &'static Core) -> Result<(), String> {
     Ok(())
 }
 
-/// Removes every key of every database; nothing is recorded.
+/// Removes every key of every database, and the libraries; nothing is recorded.
 fn empty(core: &Core, hold: &mut Hold) {
+    core.functions.set(Libraries::default());
     let mut fx = Effects::default();
     let env = core.env();
     let databases = u32::try_from(core.config.load().databases).unwrap_or(1);

@@ -20,6 +20,7 @@ use crate::keyspace::view::DbView;
 use crate::persist::rdb::decode::{DecodeError, decode};
 use crate::persist::rdb::format::Dialect;
 use crate::persist::rdb::reader::{Event, KeyRecord, RdbError, Reader, Verify};
+use crate::script::library;
 use crate::value::Value;
 
 /// Keys handed to a decoding thread at a time.
@@ -192,8 +193,10 @@ fn read_events<R: Read>(
     }
     insert(records);
     core.persist.loading.done.store(from + reader.offset(), Ordering::Relaxed);
-    *core.persist.functions.lock() = functions;
-    Ok(())
+    let replaces = shared.how.duplicates == Duplicates::Replace;
+    library::add_sources(&core.functions, functions, replaces).map_err(|error| {
+        LoadError::File(format!("{}: a function library cannot be loaded: {error}", shared.path))
+    })
 }
 
 fn tell_aux(key: &[u8], value: &[u8]) {

@@ -32,6 +32,12 @@ pub enum VerifyDump {
 
 /// Verifies version and checksum.
 pub fn verify(dump: &[u8], verify: VerifyDump) -> Result<Dumped<'_>, WrongFooter> {
+    let (&code, payload) = body(dump, verify)?.split_first().ok_or(WrongFooter)?;
+    Ok(Dumped { code, payload })
+}
+
+/// The same of a payload of any form: what is before version and checksum.
+pub fn body(dump: &[u8], verify: VerifyDump) -> Result<&[u8], WrongFooter> {
     let (covered, sum) = dump.split_last_chunk::<8>().ok_or(WrongFooter)?;
     let (body, version) = covered.split_last_chunk::<2>().ok_or(WrongFooter)?;
     if u32::from(u16::from_le_bytes(*version)) > VERSION_MAX {
@@ -40,8 +46,7 @@ pub fn verify(dump: &[u8], verify: VerifyDump) -> Result<Dumped<'_>, WrongFooter
     if verify == VerifyDump::Checksum && crc64(covered) != u64::from_le_bytes(*sum) {
         return Err(WrongFooter);
     }
-    let (&code, payload) = body.split_first().ok_or(WrongFooter)?;
-    Ok(Dumped { code, payload })
+    Ok(body)
 }
 
 /// Ends `body`, a type code and an encoded value, as a payload of this version.

@@ -53,6 +53,19 @@ pub fn type_code(value: &Value, version: u32) -> u8 {
     }
 }
 
+/// The payload FUNCTION DUMP gives of libraries.
+pub fn functions(sources: &[std::sync::Arc<[u8]>]) -> Vec<u8> {
+    let version = u32::from(VERSION_DUMP);
+    let settings = Settings { version, compression: Compression::Lzf, checksum: false };
+    let mut body = Vec::new();
+    let written = Writer::new(&mut body, settings).and_then(|mut writer| {
+        sources.iter().try_for_each(|source| writer.function(source))?;
+        Ok(writer.flush()?)
+    });
+    written.expect("memory takes every byte");
+    dump::seal(body, VERSION_DUMP)
+}
+
 /// The DUMP payload of a value.
 pub fn dump(value: &Value, compression: Compression) -> Vec<u8> {
     let footer = match value.element_deadline() {
