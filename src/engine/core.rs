@@ -22,7 +22,7 @@ use crate::engine::replicas::{self, Replicas};
 use crate::keyspace::effects::{Access, Effects, Env};
 use crate::keyspace::entry::Entry;
 use crate::keyspace::event::Classes;
-use crate::keyspace::lock::Keyspace;
+use crate::keyspace::lock::{Hold, Keyspace};
 use crate::keyspace::shard::Db;
 use crate::persist::Persistence;
 use crate::pubsub::PubSub;
@@ -332,6 +332,28 @@ pub struct Worker {
     pub clock: std::cell::Cell<Steady>,
     /// A unit's account and record, kept between commands for their memory.
     pub scratch: std::cell::RefCell<Scratch>,
+    /// The locks of a script that has just ended, kept for the next one of the same batch.
+    kept: std::cell::Cell<Option<Kept>>,
+    keeping: std::cell::Cell<Keeping>,
+}
+
+/// Whether locks are kept from one script to the next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keeping {
+    /// There is no batch.
+    Never,
+    /// There is, and none are kept.
+    Nothing,
+    /// Some are kept.
+    Locks,
+}
+
+/// All shards, and since when they are held.
+pub struct Kept {
+    /// The locks.
+    pub hold: Hold,
+    /// Since when.
+    pub since: Steady,
 }
 
 /// What a unit of execution fills.
@@ -351,6 +373,46 @@ impl Worker {
             stats: core.stats.register(core.commands.rows().len()),
             clock: std::cell::Cell::new(clock::steady()),
             scratch: std::cell::RefCell::default(),
+            kept: std::cell::Cell::new(None),
+            keeping: std::cell::Cell::new(Keeping::Never),
+        }
+    }
+
+    /// A batch begins: scripts that follow each other in it may share their locks.
+    pub fn begin_batch(&self) {
+        self.keeping.set(Keeping::Nothing);
+    }
+
+    /// The batch is over: nothing is held any more.
+    pub fn end_batch(&self) {
+        self.release_kept();
+        self.keeping.set(Keeping::Never);
+    }
+
+    /// Keeps a script's locks for the next, or gives them back where there is no batch.
+    pub fn keep(&self, kept: Kept) -> Option<Kept> {
+        if self.keeping.get() == Keeping::Never {
+            return Some(kept);
+        }
+        self.keeping.set(Keeping::Locks);
+        self.kept.set(Some(kept));
+        None
+    }
+
+    /// The locks that were kept.
+    pub fn take_kept(&self) -> Option<Kept> {
+        if self.keeping.get() != Keeping::Locks {
+            return None;
+        }
+        self.keeping.set(Keeping::Nothing);
+        self.kept.take()
+    }
+
+    /// Lets go of locks that were kept.
+    #[inline]
+    pub fn release_kept(&self) {
+        if self.keeping.get() == Keeping::Locks {
+            drop(self.take_kept());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A request on its way: row, gate, locks, handler, settlement.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::base::clock;
 use crate::base::hash::hash_bytes;
@@ -9,9 +10,10 @@ use crate::engine::blocking;
 use crate::engine::client::{Client, ClientFlags};
 use crate::engine::command::{Row, Run};
 use crate::engine::context::{AdminCtx, Block, Ctx};
-use crate::engine::core::{Attention, Core, Scratch, Worker};
+use crate::engine::core::{Attention, Core, Kept, Scratch, Worker};
 use crate::engine::evicting;
 use crate::engine::expiring;
+use crate::engine::fiber;
 use crate::engine::gate;
 use crate::engine::monitor;
 use crate::engine::record::Record;
@@ -76,6 +78,7 @@ pub fn execute(
     let core = worker.core;
     let mut confirms = false;
     if core.has_attention(Attention::MEMORY_LIMITED) {
+        worker.release_kept();
         evicting::run(worker);
     }
     let checked = found.and_then(|row| {
@@ -198,7 +201,10 @@ fn run_alone(
         (None, Some(position)) => Some(hash_bytes(args.word(position))),
         (hash, _) => hash,
     };
-    let Some(mut hold) = lock(core, row, &args, hash) else {
+    let scripts = row.only_key.is_none() && fiber::runs_script(row);
+    let kept = if scripts { worker.take_kept() } else { None };
+    let since = kept.as_ref().map_or_else(|| worker.clock.get(), |kept| kept.since);
+    let Some(mut hold) = kept.map(|kept| kept.hold).or_else(|| lock(core, row, &args, hash)) else {
         refuse(worker, session, args, reply, &gate::busy(core));
         return;
     };
@@ -216,10 +222,17 @@ fn run_alone(
         blocking::register(core, session, row, &args, block, &mut hold, reply.protocol());
     }
     let left = settle::settle(worker, env, &mut scratch, &mut hold, &mut session.wrote);
-    drop(hold);
     worker.scratch.replace(scratch);
+    if scripts && left.is_empty() && worker.clock.get().duration_since(since) < KEPT_MAX {
+        drop(worker.keep(Kept { hold, since }));
+        return;
+    }
+    drop(hold);
     settle::serve_left(worker, left);
 }
+
+/// How long all shards are held for scripts that follow each other.
+const KEPT_MAX: Duration = Duration::from_micros(300);
 
 /// Runs one command of a unit and puts what it tells the journal into the unit's record.
 /// Returns what the client waits for, if the command could not answer yet.

@@ -84,11 +84,13 @@ pub fn step_aside() {
     WAY_BACK.set(way_back);
 }
 
+/// Whether a command runs a script.
+pub fn runs_script(row: &Row) -> bool {
+    row.spec().group == Group::Scripting && row.spec().flags.has(Flags::SKIP_MONITOR)
+}
+
 /// Whether a command may step aside, so that it needs a fiber.
 pub fn is_for(row: &Row, session: &Session) -> bool {
-    let runs_script = |row: &Row| {
-        row.spec().group == Group::Scripting && row.spec().flags.has(Flags::SKIP_MONITOR)
-    };
     match &session.multi {
         None => runs_script(row),
         Some(multi) => {

@@ -177,6 +177,7 @@ impl<S: Socket> Connection<S> {
         self.publish_buffers();
         let began = clock::steady();
         self.worker.clock.set(began);
+        self.worker.begin_batch();
         while done < count.min(REQUESTS_A_TURN)
             && self.session.waiting.is_none()
             && !self.session.closing
@@ -195,6 +196,7 @@ impl<S: Socket> Connection<S> {
             self.postpone(false);
             done += self.execute_ahead(done, count);
         }
+        self.worker.end_batch();
         self.worker.stats.turn(self.worker.clock.get().duration_since(began), done);
         self.parser.consume(done, &mut self.input);
         if self.input.is_empty() && self.input.capacity() > INPUT_BYTES_KEPT {
@@ -276,6 +278,10 @@ impl<S: Socket> Connection<S> {
             return;
         }
         let (row, hash) = found.unwrap_or_else(|| (gate::find(self.worker.core, &args), None));
+        let scripts = row.as_ref().is_ok_and(|row| fiber::runs_script(row));
+        if !scripts || self.session.multi.is_some() {
+            self.worker.release_kept();
+        }
         if let Ok(row) = row
             && fiber::is_for(row, &self.session)
         {
