@@ -3,6 +3,7 @@
 mod durability;
 mod kill;
 mod list;
+mod tracking;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,9 +36,10 @@ pub const COMMANDS: &[Command] = &[
     Command::container(
         Spec::new("client", Group::Connection, AtLeast(2)).container().since("2.4.0"),
     ),
+    Command::admin(tracking::caching, spec("client|caching", Exactly(3), "6.0.0")),
     Command::admin(durability::durability, spec("client|durability", AtLeast(2), "7.4.0")),
     Command::admin(getname, spec("client|getname", Exactly(2), "2.6.9")),
-    Command::admin(getredir, spec("client|getredir", Exactly(2), "6.0.0")),
+    Command::admin(tracking::getredir, spec("client|getredir", Exactly(2), "6.0.0")),
     Command::admin(
         show_help,
         Spec::new("client|help", Group::Connection, Exactly(2)).loading().stale().since("5.0.0"),
@@ -68,12 +70,14 @@ pub const COMMANDS: &[Command] = &[
             .tip("request_policy:all_nodes")
             .tip("response_policy:all_succeeded"),
     ),
-    Command::admin(trackinginfo, spec("client|trackinginfo", Exactly(2), "6.2.0")),
+    Command::admin(tracking::tracking, spec("client|tracking", AtLeast(3), "6.0.0").all_shards()),
+    Command::admin(tracking::trackinginfo, spec("client|trackinginfo", Exactly(2), "6.2.0")),
     Command::admin(unblock, spec("client|unblock", AtLeast(3), "5.0.0").admin()),
     Command::admin(unpause, spec("client|unpause", Exactly(2), "6.2.0").admin()),
 ];
 
 const HELP: &[(&str, &str)] = &[
+    ("CACHING (YES|NO)", "Track the keys of the next command, or do not."),
     (
         "DURABILITY [DEFAULT|ALWAYS|EVERYSEC|NO]",
         "Say or set what the replies of the connection wait for.",
@@ -94,6 +98,8 @@ const HELP: &[(&str, &str)] = &[
     ("REPLY (ON|OFF|SKIP)", "Answer, or not, or not to the next command."),
     ("SETINFO (LIB-NAME|LIB-VER) <value>", "Say which client library this is."),
     ("SETNAME <name>", "Name the current connection."),
+    ("TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]", "Track keys:"),
+    ("    * OPTIN * OPTOUT * NOLOOP", "if CACHING says so; unless it does; not own changes"),
     ("TRACKINGINFO", "Tell how tracking is set for the connection."),
     ("UNBLOCK <client-id> [TIMEOUT|ERROR]", "End the wait of a blocked client."),
     ("UNPAUSE", "End the pause."),
@@ -154,24 +160,6 @@ fn setinfo(ax: &mut AdminCtx) -> CmdResult {
     };
     *field = valid_label(value, what)?;
     Ok(ax.cx.reply.ok())
-}
-
-/// CLIENT GETREDIR
-fn getredir(ax: &mut AdminCtx) -> CmdResult {
-    Ok(ax.cx.reply.int(-1))
-}
-
-/// CLIENT TRACKINGINFO
-fn trackinginfo(ax: &mut AdminCtx) -> CmdResult {
-    let reply = &mut *ax.cx.reply;
-    reply.map(3);
-    let _ = reply.bulk(b"flags");
-    reply.set(1);
-    let _ = reply.bulk(b"off");
-    let _ = reply.bulk(b"redirect");
-    let _ = reply.int(-1);
-    let _ = reply.bulk(b"prefixes");
-    Ok(reply.empty_array())
 }
 
 fn switch(ax: &mut AdminCtx, flag: u32) -> CmdResult {

@@ -402,7 +402,7 @@ settings! {
             "proto-max-bulk-len", Kind::Memory(1 << 20, LONG_MAX), Traits::RUN;
         /// Keys remembered for client-side caching; 0 means no limit.
         tracking_table_max_keys: u64 = 1000000,
-            "tracking-table-max-keys", Kind::Int(0, LONG_MAX), Traits::RUN, idle "client-side caching is not there yet";
+            "tracking-table-max-keys", Kind::Int(0, LONG_MAX), Traits::RUN;
         // Observation
         /// Microseconds from which a command is kept in the slow log; -1 keeps none, 0 all.
         slowlog_log_slower_than: i64 = 10000,

@@ -213,7 +213,7 @@ pub fn try_serve(
         return Some(deny(worker, waiter, denied));
     }
     scratch.record.begin(worker.core.persist.wants_records());
-    let Scratch { fx, record } = scratch;
+    let Scratch { fx, record, .. } = scratch;
     let mut unit =
         Unit { worker, hold, env, fx, record, may_block: true, scripted: false, hash: None };
     let args = waiter.args.args();

@@ -15,6 +15,7 @@ use crate::keyspace::shard::Ticket;
 use crate::persist::journal::LogOffset;
 use crate::pubsub::Listener;
 use crate::resp::reply::Protocol;
+use crate::tracking::Reader;
 
 /// What was left for a client by other threads.
 #[derive(Default)]
@@ -195,6 +196,14 @@ impl Client {
         std::mem::take(&mut self.mail.lock())
     }
 
+    /// Takes messages, unless they came with the end of a wait.
+    pub fn take_messages(&self, out: &mut Vec<u8>) {
+        let mut mail = self.mail.lock();
+        if !mail.unblocked && mail.after == LogOffset::default() {
+            out.append(&mut mail.bytes);
+        }
+    }
+
     /// Bytes that wait in the mailbox.
     pub fn mail_bytes(&self) -> usize {
         self.mail.lock().bytes.len()
@@ -234,6 +243,13 @@ impl Listener for Client {
 
     fn deliver(&self, message: &[u8]) {
         self.post(|mail| mail.bytes.extend_from_slice(message));
+    }
+}
+
+impl Reader for Client {
+    fn is_subscribed(&self) -> bool {
+        let counts = &self.figures.subscriptions;
+        counts.iter().any(|count| count.load(Ordering::Relaxed) > 0)
     }
 }
 

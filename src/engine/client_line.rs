@@ -9,6 +9,7 @@ use crate::pubsub::{Listener, Topic};
 use crate::resp::args::is_word;
 use crate::resp::error::CmdError;
 use crate::resp::reply::Protocol;
+use crate::tracking::State;
 
 /// Kinds of clients that LIST and KILL tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ impl ClientType {
 }
 
 /// The letters CLIENT LIST shows.
-fn flags(client: &Client) -> String {
+fn flags(client: &Client, tracking: Option<&State>) -> String {
     let figures = &client.figures;
     let has = |flag| client.has_flag(flag);
     let letters = [
@@ -65,6 +66,9 @@ fn flags(client: &Client) -> String {
         (ClientType::of(client) == ClientType::Pubsub, 'P'),
         (figures.multi.load(Ordering::Relaxed) >= 0, 'x'),
         (figures.blocked.load(Ordering::Relaxed), 'b'),
+        (tracking.is_some(), 't'),
+        (tracking.is_some_and(|tracking| tracking.broken), 'R'),
+        (tracking.is_some_and(|tracking| tracking.options.broadcast), 'B'),
         (has(ClientFlags::CLOSING), 'c'),
         (client.is_killed(), 'A'),
         (has(ClientFlags::UNIX), 'U'),
@@ -92,18 +96,20 @@ pub fn describe(core: &Core, client: &Client) -> String {
     let events = if out > 0 { "rw" } else { "r" };
     let resp = if client.protocol() == Protocol::Resp3 { 3 } else { 2 };
     let labels = client.labels.lock().clone();
+    let tracking = core.tracking.state(client.id);
+    let redirect = tracking.as_ref().map_or(-1, |tracking| tracking.options.redirect as i64);
     format!(
         "id={} addr={} laddr={} fd={} name={} age={age} idle={idle} flags={} db={} \
          sub={channels} psub={patterns} ssub={shards} multi={} watch={} qbuf={query} \
          qbuf-free={room} argv-mem=0 multi-mem=0 rbs={out} rbp={out} obl=0 oll={} omem={out} \
-         tot-mem={total} events={events} cmd={command} user={} redir=-1 resp={resp} \
+         tot-mem={total} events={events} cmd={command} user={} redir={redirect} resp={resp} \
          lib-name={} lib-ver={}",
         client.id,
         client.addr,
         client.laddr,
         client.fd,
         labels.name,
-        flags(client),
+        flags(client, tracking.as_ref()),
         figures.db.load(Ordering::Relaxed),
         figures.multi.load(Ordering::Relaxed),
         figures.watched.load(Ordering::Relaxed),

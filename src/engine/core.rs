@@ -28,8 +28,9 @@ use crate::persist::Persistence;
 use crate::pubsub::PubSub;
 use crate::script::Scripts;
 use crate::script::library::Functions;
-use crate::stats::memory::Memory;
+use crate::stats::memory::{self, Memory};
 use crate::stats::{Stats, ThreadStats};
+use crate::tracking::Tracking;
 
 /// Reasons why a command may not simply run, as bits of [`Core::attention`].
 pub struct Attention;
@@ -55,10 +56,15 @@ impl Attention {
     pub const MEMORY_LIMITED: u32 = 256;
     /// `min-replicas-to-write` asks for replicas that are not there.
     pub const REPLICAS_WANTED: u32 = 512;
+    /// Clients cache keys and want to hear of changes.
+    pub const TRACKED: u32 = 1024;
 }
 
 /// How long an answer of the allocator holds, microseconds.
 const MEMORY_LOOK_US: u64 = 500;
+
+/// What a thread may ask of the allocator between two looks, bytes.
+const MEMORY_LOOK_BYTES: u64 = 64 * 1024;
 
 /// Memory that another thread frees.
 pub enum Garbage {
@@ -88,6 +94,8 @@ pub struct Core {
     pub users: Users,
     /// Who listens to what.
     pub pubsub: PubSub,
+    /// Who caches keys.
+    pub tracking: Tracking,
     /// Who waits for what.
     pub blocked: Blocked,
     /// Keys that go when memory is short.
@@ -191,6 +199,7 @@ impl Core {
             clients: Clients::default(),
             users,
             pubsub: PubSub::default(),
+            tracking: Tracking::default(),
             blocked: Blocked::default(),
             eviction: Eviction::default(),
             replicas: Replicas::default(),
@@ -266,11 +275,14 @@ impl Core {
     }
 
     /// Whether a command that needs memory has to be refused. Asking the allocator costs more than
-    /// a command, so its answer holds for [`MEMORY_LOOK_US`].
+    /// a command, so its answer holds for [`MEMORY_LOOK_US`], unless the thread asks for much.
     #[cold]
-    pub fn is_out_of_memory(&self) -> bool {
+    pub fn is_out_of_memory(&self, asked: &std::cell::Cell<u64>) -> bool {
         let now = self.started_steady.elapsed().as_micros() as u64;
-        if now >= self.memory_look_at.load(Ordering::Relaxed) {
+        let here = memory::asked_here();
+        let much = here.wrapping_sub(asked.get()) > MEMORY_LOOK_BYTES;
+        if much || now >= self.memory_look_at.load(Ordering::Relaxed) {
+            asked.set(here);
             self.memory_look_at.store(now + MEMORY_LOOK_US, Ordering::Relaxed);
             self.watch_memory(self.config.load().maxmemory);
         }
@@ -330,6 +342,8 @@ pub struct Worker {
     pub stats: &'static ThreadStats,
     /// When the last command it ran ended.
     pub clock: std::cell::Cell<Steady>,
+    /// What the thread had asked of the allocator when it last looked how much is in use.
+    pub asked: std::cell::Cell<u64>,
     /// A unit's account and record, kept between commands for their memory.
     pub scratch: std::cell::RefCell<Scratch>,
 }
@@ -341,6 +355,8 @@ pub struct Scratch {
     pub fx: Effects,
     /// The record.
     pub record: crate::engine::record::Record,
+    /// The client that runs, if it is one.
+    pub by: Option<u64>,
 }
 
 impl Worker {
@@ -350,6 +366,7 @@ impl Worker {
             core,
             stats: core.stats.register(core.commands.rows().len()),
             clock: std::cell::Cell::new(clock::steady()),
+            asked: std::cell::Cell::new(0),
             scratch: std::cell::RefCell::default(),
         }
     }

@@ -17,6 +17,7 @@ use crate::engine::monitor;
 use crate::engine::record::Record;
 use crate::engine::session::{ReplyMode, Session};
 use crate::engine::settle;
+use crate::engine::tracking;
 use crate::engine::transaction;
 use crate::keyspace::effects::{Access, Effects, Env};
 use crate::keyspace::lock::{Hold, ShardSet, shard_of};
@@ -56,7 +57,7 @@ impl<'u> Unit<'u> {
         env: &'u Env,
         scratch: &'u mut Scratch,
     ) -> Unit<'u> {
-        let Scratch { fx, record } = scratch;
+        let Scratch { fx, record, .. } = scratch;
         Unit { worker, hold, env, fx, record, may_block: false, scripted: false, hash: None }
     }
 }
@@ -72,12 +73,15 @@ pub fn execute(
     found: Result<&'static Row, CmdError>,
     hash: Option<u64>,
 ) {
-    let start = reply.len();
     let core = worker.core;
     let mut confirms = false;
     if core.has_attention(Attention::MEMORY_LIMITED) {
         evicting::run(worker);
     }
+    if core.has_attention(Attention::TRACKED) {
+        tracking::before(core, session, reply);
+    }
+    let start = reply.len();
     let checked = found.and_then(|row| {
         session.client.figures.command.store(row.index as u32, Ordering::Relaxed);
         let checked = gate::check(core, session, row, &args, reply.protocol());
@@ -107,6 +111,10 @@ pub fn execute(
     }
     if session.reply_mode != ReplyMode::On {
         silence(session, reply, if confirms { reply.len() } else { start });
+    }
+    if core.has_attention(Attention::TRACKED) {
+        let row = gate::find(core, &args).ok();
+        tracking::after(session, row, reply);
     }
 }
 
@@ -203,11 +211,12 @@ fn run_alone(
         return;
     };
     let mut scratch = worker.scratch.take();
+    scratch.by = Some(session.client.id);
     scratch.record.begin(core.persist.wants_records());
     if row.only_key.is_none() && !row.spec().has_keys() && row.spec().flags.has(Flags::READONLY) {
         scratch.record.loosen();
     }
-    let Scratch { fx, record } = &mut scratch;
+    let Scratch { fx, record, .. } = &mut scratch;
     let mut unit =
         Unit { worker, hold: &mut hold, env, fx, record, may_block: true, scripted: false, hash };
     let db = session.db;
@@ -268,6 +277,12 @@ pub fn run(
         let _ = reply.error(error);
         worker.stats.commands[row.index].failed.add(1);
         count_error(worker, error);
+    }
+    if let Some(session) = &session
+        && session.tracking.is_some_and(|options| options.remembers(session.caching))
+        && tracking::is_remembered(row)
+    {
+        tracking::remember(worker.core, unit.hold, session.client.id, row, &args);
     }
     let fx = &mut *unit.fx;
     if !fx.expired.is_empty() || !fx.expired_fields.is_empty() {

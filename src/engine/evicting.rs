@@ -96,7 +96,7 @@ fn budget(tenacity: i32) -> Option<Duration> {
 /// The caller holds no locks.
 pub fn run(worker: &Worker) {
     let core = worker.core;
-    if !core.is_out_of_memory() {
+    if !core.is_out_of_memory(&worker.asked) {
         return;
     }
     let config = core.config();

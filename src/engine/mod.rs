@@ -30,4 +30,5 @@ pub mod session;
 pub mod settle;
 pub mod stopping;
 pub mod syncing;
+pub mod tracking;
 pub mod transaction;

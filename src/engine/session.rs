@@ -15,6 +15,7 @@ use crate::keyspace::shard::{Ticket, Touched};
 use crate::persist::journal::{LogOffset, SyncPolicy};
 use crate::pubsub::Topic;
 use crate::resp::args::OwnedArgs;
+use crate::tracking::Options;
 
 /// A transaction being queued.
 #[derive(Default)]
@@ -63,6 +64,10 @@ pub struct Session {
     pub topics: [BTreeSet<Box<[u8]>>; 3],
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
+    /// CLIENT TRACKING.
+    pub tracking: Option<Options>,
+    /// CLIENT CACHING came just before.
+    pub caching: bool,
     /// The connection ends when its replies are sent.
     pub closing: bool,
     /// The client waits in a blocking command.
@@ -92,6 +97,8 @@ impl Session {
             touched: Touched::default(),
             topics: Default::default(),
             reply_mode: ReplyMode::On,
+            tracking: None,
+            caching: false,
             closing: false,
             waiting: None,
             wrote: LogOffset::default(),

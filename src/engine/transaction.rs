@@ -161,6 +161,7 @@ pub fn exec(
         return;
     }
     let mut scratch = worker.scratch.take();
+    scratch.by = Some(session.client.id);
     scratch.record.begin(core.persist.wants_records());
     reply.array(multi.queue.len());
     let began = worker.clock.get();

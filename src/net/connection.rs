@@ -20,7 +20,9 @@ use crate::engine::command::Row;
 use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::fiber::{self, Fiber, Step};
 use crate::engine::session::Session;
-use crate::engine::{access, blocking, dispatch, gate, monitor, pause, replicas, transaction};
+use crate::engine::{
+    access, blocking, dispatch, gate, monitor, pause, replicas, tracking, transaction,
+};
 use crate::keyspace::effects::Env;
 use crate::keyspace::shard::Ticket;
 use crate::net::io::{Socket, poll_read, poll_write};
@@ -580,6 +582,7 @@ impl<S: Socket> Connection<S> {
             replicas::leave(core, &replica);
         }
         self.session.unsubscribe_all(core);
+        tracking::switch_off(core, &mut self.session);
         core.clients.remove(self.session.client.id);
         self.give_up().await;
         let cancelled = self.session.client.take_mail().cancelled;

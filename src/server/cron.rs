@@ -7,7 +7,9 @@ use crate::base::clock::{self, Steady, UnixMs};
 use crate::config::Config;
 use crate::engine::client::ClientFlags;
 use crate::engine::core::{Attention, Core, Worker};
-use crate::engine::{blocking, evicting, expiring, pause, replicas, rewriting, saving, syncing};
+use crate::engine::{
+    blocking, evicting, expiring, pause, replicas, rewriting, saving, syncing, tracking,
+};
 use crate::keyspace::lock::SHARDS;
 use crate::persist::savepoint::{
     Attempt, RewriteState, SaveRule, SaveState, rewrite_due, save_due,
@@ -46,6 +48,10 @@ pub fn run(core: &'static Core) {
             background_jobs(core, &config);
             replicas::tick(core, &config);
             blocking::serve_acks(core);
+            if core.has_attention(Attention::TRACKED) {
+                tracking::limit(core);
+                tracking::close_unused(core);
+            }
             if config.activerehashing {
                 finish_resizing(core, round);
             }

@@ -57,12 +57,13 @@ pub(super) fn stats(ax: &mut AdminCtx, out: &mut Fields) {
             "active_defrag_key_misses",
             "total_active_defrag_time",
             "current_active_defrag_time",
-            "tracking_total_keys",
-            "tracking_total_items",
-            "tracking_total_prefixes",
-            "unexpected_error_replies",
         ],
     );
+    let tracking = &core.tracking;
+    out.put("tracking_total_keys", tracking.keys.load(Ordering::Relaxed));
+    out.put("tracking_total_items", tracking.items.load(Ordering::Relaxed));
+    out.put("tracking_total_prefixes", tracking.prefix_count());
+    zeros(out, &["unexpected_error_replies"]);
     out.put("total_error_replies", core.stats.sum(|stats| &stats.errors));
     input_and_output(core, out);
 }
