@@ -5,20 +5,15 @@ mod kill;
 mod list;
 mod tracking;
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use crate::base::clock::UnixMs;
 use crate::base::num::parse_i64;
 use crate::command::help::{help, miscounted};
-use crate::engine::blocking;
-use crate::engine::client::{Client, ClientFlags};
+use crate::engine::client::ClientFlags;
 use crate::engine::command::Command;
 use crate::engine::context::AdminCtx;
-use crate::engine::core::Core;
 use crate::engine::pause::{self, PauseMode};
 use crate::engine::session::ReplyMode;
-use crate::persist::journal::LogOffset;
+use crate::engine::{blocking, evicting_clients};
 use crate::resp::args::is_word;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
@@ -170,6 +165,8 @@ fn switch(ax: &mut AdminCtx, flag: u32) -> CmdResult {
         _ => return Err(CmdError::Syntax),
     };
     ax.session.client.set_flag(flag, on);
+    // It may have grown too large meanwhile.
+    evicting_clients::run(ax.core, &ax.core.config.load());
     Ok(ax.cx.reply.ok())
 }
 
@@ -238,8 +235,8 @@ fn unblock(ax: &mut AdminCtx) -> CmdResult {
     };
     let id = u64::try_from(id).unwrap_or(0);
     let ended = match with_error {
-        true => end_wait(ax.core, id, |_| UNBLOCKED.to_vec()),
-        false => end_wait(ax.core, id, |waiter| blocking::timeout_reply(ax.core, waiter)),
+        true => blocking::end_wait(ax.core, id, |_| UNBLOCKED.to_vec()),
+        false => blocking::end_wait(ax.core, id, |waiter| blocking::timeout_reply(ax.core, waiter)),
     };
     if let Some(waiter) = &ended {
         blocking::count_timeout(ax.worker, waiter);
@@ -253,31 +250,6 @@ fn unblock(ax: &mut AdminCtx) -> CmdResult {
 }
 
 const UNBLOCKED: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
-
-/// Ends a client's wait with the reply that `answer` gives; `None` when it did not wait.
-fn end_wait(
-    core: &Core,
-    id: u64,
-    answer: impl Fn(&blocking::Waiter) -> Vec<u8>,
-) -> Option<Arc<blocking::Waiter>> {
-    let ticket = core.blocked.ticket_of(id)?;
-    let waiter = blocking::cancel(core, ticket)?;
-    let reply = answer(&waiter);
-    let client = Arc::clone(&waiter.client);
-    client.figures.blocked.store(false, Ordering::Relaxed);
-    client.post(|mail| {
-        mail.cancelled = Some((ticket, Arc::clone(&waiter)));
-    });
-    client.unblock(&reply, LogOffset::default());
-    Some(waiter)
-}
-
-/// Ends a connection from outside; nothing is handed to it any more.
-pub(super) fn end_connection(core: &Core, client: &Client) {
-    end_wait(core, client.id, |_| Vec::new());
-    core.clients.remove(client.id);
-    client.kill();
-}
 
 #[cfg(test)]
 mod tests {

@@ -62,6 +62,12 @@ pub struct Figures {
     pub query_bytes: AtomicU64,
     /// Room of the query buffer.
     pub query_room: AtomicU64,
+    /// Bytes of memory its connection uses.
+    pub memory: AtomicU64,
+    /// Room of the reply buffer.
+    pub reply_room: AtomicU64,
+    /// Bytes of the commands queued by MULTI.
+    pub multi_bytes: AtomicU64,
     /// Bytes of replies not sent yet.
     pub output_bytes: AtomicU64,
     /// Whether its protocol is RESP3.
@@ -258,6 +264,12 @@ impl Reader for Client {
 pub struct Clients {
     all: Mutex<BTreeMap<u64, Arc<Client>>>,
     next_id: AtomicU64,
+    /// Memory that connections use, bytes.
+    pub memory: AtomicU64,
+    /// Held while large clients are ended for the want of memory.
+    pub evicting: Mutex<()>,
+    /// Clients ended for that.
+    pub evicted: AtomicU64,
     /// Connections accepted since the start.
     pub accepted: AtomicU64,
     /// Connections refused because of `maxclients`.

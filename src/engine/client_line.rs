@@ -11,6 +11,10 @@ use crate::resp::error::CmdError;
 use crate::resp::reply::Protocol;
 use crate::tracking::State;
 
+/// Bounds of what Redis calls a client's reply buffer; what is above stands in its list of replies.
+const REPLY_BYTES_MIN: u64 = 1024;
+const REPLY_BYTES_MAX: u64 = 16 * 1024;
+
 /// Kinds of clients that LIST and KILL tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientType {
@@ -92,7 +96,9 @@ pub fn describe(core: &Core, client: &Client) -> String {
         [0, 1, 2].map(|at: usize| figures.subscriptions[at].load(Ordering::Relaxed));
     let (query, room) = (load(&figures.query_bytes), load(&figures.query_room));
     let out = load(&figures.output_bytes) + client.mail_bytes() as u64;
-    let total = query + room + out + size_of::<Client>() as u64;
+    let total = load(&figures.memory) + client.mail_bytes() as u64;
+    let queued = load(&figures.multi_bytes);
+    let rbs = load(&figures.reply_room).clamp(REPLY_BYTES_MIN, REPLY_BYTES_MAX);
     let events = if out > 0 { "rw" } else { "r" };
     let resp = if client.protocol() == Protocol::Resp3 { 3 } else { 2 };
     let labels = client.labels.lock().clone();
@@ -101,7 +107,7 @@ pub fn describe(core: &Core, client: &Client) -> String {
     format!(
         "id={} addr={} laddr={} fd={} name={} age={age} idle={idle} flags={} db={} \
          sub={channels} psub={patterns} ssub={shards} multi={} watch={} qbuf={query} \
-         qbuf-free={room} argv-mem=0 multi-mem=0 rbs={out} rbp={out} obl=0 oll={} omem={out} \
+         qbuf-free={room} argv-mem=0 multi-mem={queued} rbs={rbs} rbp={out} obl=0 oll={} omem={out} \
          tot-mem={total} events={events} cmd={command} user={} redir={redirect} resp={resp} \
          lib-name={} lib-ver={}",
         client.id,

@@ -17,6 +17,7 @@ use crate::engine::blocking::Blocked;
 use crate::engine::client::{Client, Clients};
 use crate::engine::command::{CommandTable, Row};
 use crate::engine::evicting::{self, Eviction};
+use crate::engine::migrating::Links;
 use crate::engine::pause::Pause;
 use crate::engine::replicas::{self, Replicas};
 use crate::keyspace::effects::{Access, Effects, Env};
@@ -100,6 +101,8 @@ pub struct Core {
     pub blocked: Blocked,
     /// Keys that go when memory is short.
     pub eviction: Eviction,
+    /// Where MIGRATE sends keys to.
+    pub links: Links,
     /// Who follows.
     pub replicas: Replicas,
     /// Scripts by name.
@@ -202,6 +205,7 @@ impl Core {
             tracking: Tracking::default(),
             blocked: Blocked::default(),
             eviction: Eviction::default(),
+            links: Links::default(),
             replicas: Replicas::default(),
             scripts: Scripts::default(),
             functions: Functions::default(),

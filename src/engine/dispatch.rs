@@ -213,7 +213,8 @@ fn run_alone(
     let mut scratch = worker.scratch.take();
     scratch.by = Some(session.client.id);
     scratch.record.begin(core.persist.wants_records());
-    if row.only_key.is_none() && !row.spec().has_keys() && row.spec().flags.has(Flags::READONLY) {
+    if row.spec().flags.has(Flags::READONLY) {
+        // Whatever it leaves is the removal of what it met past its deadline.
         scratch.record.loosen();
     }
     let Scratch { fx, record, .. } = &mut scratch;

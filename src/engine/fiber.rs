@@ -90,7 +90,7 @@ pub fn is_for(row: &Row, session: &Session) -> bool {
         row.spec().group == Group::Scripting && row.spec().flags.has(Flags::SKIP_MONITOR)
     };
     match &session.multi {
-        None => runs_script(row),
+        None => runs_script(row) || row.spec().name == "migrate",
         Some(multi) => {
             row.spec().name == "exec" && multi.queue.iter().any(|(row, _)| runs_script(row))
         }

@@ -36,6 +36,8 @@ pub fn switch_on(
     let reader: Arc<dyn Reader> = Arc::clone(&session.client) as _;
     core.tracking.enable(reader, options, prefixes);
     session.tracking = Some(options);
+    let state = core.tracking.state(session.client.id);
+    session.prefixes = state.map_or(0, |state| state.prefixes.len());
     let broadcasts = core.tracking.prefix_count() > 0;
     for shard in 0..SHARDS {
         let readers = hold.shard_mut(shard).readers.get_or_insert_default();
@@ -48,6 +50,7 @@ pub fn switch_on(
 /// nothing.
 pub fn switch_off(core: &Core, session: &mut Session) {
     session.caching = false;
+    session.prefixes = 0;
     if session.tracking.take().is_some() {
         core.tracking.disable(session.client.id);
     }

@@ -8,7 +8,8 @@ use crate::config::Config;
 use crate::engine::client::ClientFlags;
 use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::{
-    blocking, evicting, expiring, pause, replicas, rewriting, saving, syncing, tracking,
+    blocking, evicting, evicting_clients, expiring, pause, replicas, rewriting, saving, syncing,
+    tracking,
 };
 use crate::keyspace::lock::SHARDS;
 use crate::persist::savepoint::{
@@ -56,6 +57,8 @@ pub fn run(core: &'static Core) {
                 finish_resizing(core, round);
             }
         }
+        evicting_clients::run(core, &config);
+        core.links.close_idle();
         core.watch_memory(config.maxmemory);
         if core.has_attention(Attention::OUT_OF_MEMORY) && !core.has_attention(Attention::LOADING) {
             evicting::run(&worker);

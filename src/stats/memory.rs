@@ -23,7 +23,7 @@ thread_local! {
 
 /// Bytes that this thread has asked for since it began; costs next to nothing.
 pub fn asked_here() -> u64 {
-    ASKED_HERE.with(|asked| asked.as_ref().map_or(0, ThreadLocal::get))
+    ASKED_HERE.with(|asked| asked.as_ref().map_or(0, |asked| asked.get()))
 }
 
 impl Memory {
