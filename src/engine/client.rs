@@ -60,6 +60,8 @@ pub struct Figures {
     pub subscriptions: [AtomicU32; 3],
     /// Bytes of requests not executed yet, and the room behind them.
     pub query_bytes: AtomicU64,
+    /// Bytes of arguments of an unfinished request.
+    pub argument_bytes: AtomicU64,
     /// Room of the query buffer.
     pub query_room: AtomicU64,
     /// Bytes of memory its connection uses.

@@ -97,6 +97,7 @@ pub fn describe(core: &Core, client: &Client) -> String {
     let (query, room) = (load(&figures.query_bytes), load(&figures.query_room));
     let out = load(&figures.output_bytes) + client.mail_bytes() as u64;
     let total = load(&figures.memory) + client.mail_bytes() as u64;
+    let argv = load(&figures.argument_bytes);
     let queued = load(&figures.multi_bytes);
     let rbs = load(&figures.reply_room).clamp(REPLY_BYTES_MIN, REPLY_BYTES_MAX);
     let events = if out > 0 { "rw" } else { "r" };
@@ -107,7 +108,7 @@ pub fn describe(core: &Core, client: &Client) -> String {
     format!(
         "id={} addr={} laddr={} fd={} name={} age={age} idle={idle} flags={} db={} \
          sub={channels} psub={patterns} ssub={shards} multi={} watch={} qbuf={query} \
-         qbuf-free={room} argv-mem=0 multi-mem={queued} rbs={rbs} rbp={out} obl=0 oll={} omem={out} \
+         qbuf-free={room} argv-mem={argv} multi-mem={queued} rbs={rbs} rbp={out} obl=0 oll={} omem={out} \
          tot-mem={total} events={events} cmd={command} user={} redir={redirect} resp={resp} \
          lib-name={} lib-ver={}",
         client.id,

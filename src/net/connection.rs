@@ -364,7 +364,9 @@ impl<S: Socket> Connection<S> {
 
     fn publish_buffers(&self) {
         let figures = &self.session.client.figures;
-        figures.query_bytes.store(self.input.len() as u64, Ordering::Relaxed);
+        let read = self.parser.arguments_read().min(self.input.len());
+        figures.argument_bytes.store(read as u64, Ordering::Relaxed);
+        figures.query_bytes.store((self.input.len() - read) as u64, Ordering::Relaxed);
         let room = self.input.capacity() - self.input.len();
         figures.query_room.store(room as u64, Ordering::Relaxed);
         let lag = self.session.replica.as_ref().map(|_| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::clock::{self, Steady, UnixMs};
 use crate::config::Config;
-use crate::engine::client::ClientFlags;
+use crate::engine::client::{Client, ClientFlags};
 use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::{
     blocking, evicting, evicting_clients, expiring, pause, replicas, rewriting, saving, syncing,
@@ -65,6 +65,7 @@ pub fn run(core: &'static Core) {
         }
         if round.is_multiple_of(10) {
             drop_idle_clients(core, &config);
+            wake_slow_readers(core);
         }
         // What was removed here no client's batch would flush; and what failed is tried again.
         core.persist.journal.flush();
@@ -196,6 +197,13 @@ fn finish_resizing(core: &Core, round: u64) {
         }
         hold.publish_hint(shard);
     }
+}
+
+/// Whoever has left replies unread for long enough is noticed though nothing comes from it.
+fn wake_slow_readers(core: &Core) {
+    let all = core.clients.all();
+    let unread = |client: &Client| client.figures.output_bytes.load(Ordering::Relaxed) > 0;
+    all.iter().filter(|client| unread(client)).for_each(|client| client.wake());
 }
 
 /// `timeout`

@@ -41,7 +41,12 @@ impl Options {
     /// Whether keys that are read now are remembered; `caching` says that CLIENT CACHING came just
     /// before.
     pub fn remembers(&self, caching: bool) -> bool {
-        !self.broadcast && (!self.opt_in || caching) && !(self.opt_out && caching)
+        match (self.opt_in, self.opt_out) {
+            _ if self.broadcast => false,
+            (true, _) => caching,
+            (_, true) => !caching,
+            (false, false) => true,
+        }
     }
 }
 
