@@ -280,10 +280,9 @@ pub fn run(
         count_error(worker, error);
     }
     if let Some(session) = &session
-        && session.tracking.is_some_and(|options| options.remembers(session.caching))
-        && tracking::is_remembered(row)
+        && let Some(options) = session.tracking
     {
-        tracking::remember(worker.core, unit.hold, session.client.id, row, &args);
+        tracking::remember_read(worker.core, unit.hold, (session, options), row, &args);
     }
     let fx = &mut *unit.fx;
     if !fx.expired.is_empty() || !fx.expired_fields.is_empty() {

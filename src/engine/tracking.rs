@@ -96,6 +96,20 @@ pub fn remember(core: &Core, hold: &mut Hold, client: u64, row: &Row, args: &Arg
     }
 }
 
+/// Remembers what a command of a session that tracks has read, if it is meant to.
+#[cold]
+pub fn remember_read(
+    core: &Core,
+    hold: &mut Hold,
+    (session, options): (&Session, Options),
+    row: &Row,
+    args: &Args<'_>,
+) {
+    if is_remembered(row) && options.remembers(session.caching) {
+        remember(core, hold, session.client.id, row, args);
+    }
+}
+
 /// The same for a command that had to wait.
 #[inline]
 pub fn remember_served(core: &Core, hold: &mut Hold, waiter: &Waiter) {
