@@ -10,6 +10,7 @@
 //! spec        facts about commands
 //! acl         users and what they may do
 //! pubsub      channels and who listens
+//! tracking    who hears that keys change
 //! script      the Lua machine
 //! stats       counters
 //! persist     what outlives the process
@@ -36,4 +37,5 @@ pub mod script;
 pub mod server;
 pub mod spec;
 pub mod stats;
+pub mod tracking;
 pub mod value;

@@ -3,21 +3,17 @@
 mod durability;
 mod kill;
 mod list;
-
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+mod tracking;
 
 use crate::base::clock::UnixMs;
 use crate::base::num::parse_i64;
 use crate::command::help::{help, miscounted};
-use crate::engine::blocking;
-use crate::engine::client::{Client, ClientFlags};
+use crate::engine::client::ClientFlags;
 use crate::engine::command::Command;
 use crate::engine::context::AdminCtx;
-use crate::engine::core::Core;
 use crate::engine::pause::{self, PauseMode};
 use crate::engine::session::ReplyMode;
-use crate::persist::journal::LogOffset;
+use crate::engine::{blocking, evicting_clients};
 use crate::resp::args::is_word;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
@@ -35,9 +31,10 @@ pub const COMMANDS: &[Command] = &[
     Command::container(
         Spec::new("client", Group::Connection, AtLeast(2)).container().since("2.4.0"),
     ),
+    Command::admin(tracking::caching, spec("client|caching", Exactly(3), "6.0.0")),
     Command::admin(durability::durability, spec("client|durability", AtLeast(2), "7.4.0")),
     Command::admin(getname, spec("client|getname", Exactly(2), "2.6.9")),
-    Command::admin(getredir, spec("client|getredir", Exactly(2), "6.0.0")),
+    Command::admin(tracking::getredir, spec("client|getredir", Exactly(2), "6.0.0")),
     Command::admin(
         show_help,
         Spec::new("client|help", Group::Connection, Exactly(2)).loading().stale().since("5.0.0"),
@@ -68,12 +65,14 @@ pub const COMMANDS: &[Command] = &[
             .tip("request_policy:all_nodes")
             .tip("response_policy:all_succeeded"),
     ),
-    Command::admin(trackinginfo, spec("client|trackinginfo", Exactly(2), "6.2.0")),
+    Command::admin(tracking::tracking, spec("client|tracking", AtLeast(3), "6.0.0").all_shards()),
+    Command::admin(tracking::trackinginfo, spec("client|trackinginfo", Exactly(2), "6.2.0")),
     Command::admin(unblock, spec("client|unblock", AtLeast(3), "5.0.0").admin()),
     Command::admin(unpause, spec("client|unpause", Exactly(2), "6.2.0").admin()),
 ];
 
 const HELP: &[(&str, &str)] = &[
+    ("CACHING (YES|NO)", "Track the keys of the next command, or do not."),
     (
         "DURABILITY [DEFAULT|ALWAYS|EVERYSEC|NO]",
         "Say or set what the replies of the connection wait for.",
@@ -94,6 +93,8 @@ const HELP: &[(&str, &str)] = &[
     ("REPLY (ON|OFF|SKIP)", "Answer, or not, or not to the next command."),
     ("SETINFO (LIB-NAME|LIB-VER) <value>", "Say which client library this is."),
     ("SETNAME <name>", "Name the current connection."),
+    ("TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]", "Track keys:"),
+    ("    * OPTIN * OPTOUT * NOLOOP", "if CACHING says so; unless it does; not own changes"),
     ("TRACKINGINFO", "Tell how tracking is set for the connection."),
     ("UNBLOCK <client-id> [TIMEOUT|ERROR]", "End the wait of a blocked client."),
     ("UNPAUSE", "End the pause."),
@@ -156,24 +157,6 @@ fn setinfo(ax: &mut AdminCtx) -> CmdResult {
     Ok(ax.cx.reply.ok())
 }
 
-/// CLIENT GETREDIR
-fn getredir(ax: &mut AdminCtx) -> CmdResult {
-    Ok(ax.cx.reply.int(-1))
-}
-
-/// CLIENT TRACKINGINFO
-fn trackinginfo(ax: &mut AdminCtx) -> CmdResult {
-    let reply = &mut *ax.cx.reply;
-    reply.map(3);
-    let _ = reply.bulk(b"flags");
-    reply.set(1);
-    let _ = reply.bulk(b"off");
-    let _ = reply.bulk(b"redirect");
-    let _ = reply.int(-1);
-    let _ = reply.bulk(b"prefixes");
-    Ok(reply.empty_array())
-}
-
 fn switch(ax: &mut AdminCtx, flag: u32) -> CmdResult {
     let word = operand(ax)?;
     let on = match (is_word(word, "on"), is_word(word, "off")) {
@@ -182,6 +165,8 @@ fn switch(ax: &mut AdminCtx, flag: u32) -> CmdResult {
         _ => return Err(CmdError::Syntax),
     };
     ax.session.client.set_flag(flag, on);
+    // It may have grown too large meanwhile.
+    evicting_clients::run(ax.core, &ax.core.config.load());
     Ok(ax.cx.reply.ok())
 }
 
@@ -250,8 +235,8 @@ fn unblock(ax: &mut AdminCtx) -> CmdResult {
     };
     let id = u64::try_from(id).unwrap_or(0);
     let ended = match with_error {
-        true => end_wait(ax.core, id, |_| UNBLOCKED.to_vec()),
-        false => end_wait(ax.core, id, |waiter| blocking::timeout_reply(ax.core, waiter)),
+        true => blocking::end_wait(ax.core, id, |_| UNBLOCKED.to_vec()),
+        false => blocking::end_wait(ax.core, id, |waiter| blocking::timeout_reply(ax.core, waiter)),
     };
     if let Some(waiter) = &ended {
         blocking::count_timeout(ax.worker, waiter);
@@ -265,31 +250,6 @@ fn unblock(ax: &mut AdminCtx) -> CmdResult {
 }
 
 const UNBLOCKED: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
-
-/// Ends a client's wait with the reply that `answer` gives; `None` when it did not wait.
-fn end_wait(
-    core: &Core,
-    id: u64,
-    answer: impl Fn(&blocking::Waiter) -> Vec<u8>,
-) -> Option<Arc<blocking::Waiter>> {
-    let ticket = core.blocked.ticket_of(id)?;
-    let waiter = blocking::cancel(core, ticket)?;
-    let reply = answer(&waiter);
-    let client = Arc::clone(&waiter.client);
-    client.figures.blocked.store(false, Ordering::Relaxed);
-    client.post(|mail| {
-        mail.cancelled = Some((ticket, Arc::clone(&waiter)));
-    });
-    client.unblock(&reply, LogOffset::default());
-    Some(waiter)
-}
-
-/// Ends a connection from outside; nothing is handed to it any more.
-pub(super) fn end_connection(core: &Core, client: &Client) {
-    end_wait(core, client.id, |_| Vec::new());
-    core.clients.remove(client.id);
-    client.kill();
-}
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use crate::engine::client::ClientFlags;
 use crate::engine::command::Command;
 use crate::engine::context::{AdminCtx, Ctx};
 use crate::engine::session::ReplyMode;
-use crate::engine::{access, monitor, transaction};
+use crate::engine::{access, monitor, tracking, transaction};
 use crate::resp::error::CmdError;
 use crate::resp::reply::{CmdResult, Protocol};
 use crate::spec::Arity::{AtLeast, Exactly};
@@ -198,6 +198,7 @@ fn ping(ax: &mut AdminCtx) -> CmdResult {
 /// QUIT
 fn quit(ax: &mut AdminCtx) -> CmdResult {
     ax.session.closing = true;
+    ax.session.client.set_flag(ClientFlags::CLOSING, true);
     Ok(ax.cx.reply.ok())
 }
 
@@ -208,6 +209,7 @@ fn reset(ax: &mut AdminCtx) -> CmdResult {
     transaction::unwatch(core, session);
     session.unsubscribe_all(core);
     monitor::leave(core, &session.client);
+    tracking::switch_off(core, session);
     session.db = 0;
     session.reply_mode = ReplyMode::On;
     session.durability = None;

@@ -14,7 +14,6 @@ const NO_CLUSTER: &str = "Rekeep is a single server or a primary with replicas, 
 const NO_TLS: &str = "TLS is not there yet";
 const NO_REPLICATION: &str = "this server is never a replica";
 const VIA_FILE: &str = "a full sync goes through a file, at once, and one file serves all who wait";
-const NO_EVICTION: &str = "no client is disconnected to save memory yet";
 const FREED_APART: &str = "large values that are removed are always freed by another thread";
 const NO_REPORT: &str = "a crash leaves a line with its place and no report";
 const NO_DEFRAG: &str = "values are not moved; huge pages keep the heap compact";
@@ -337,7 +336,7 @@ settings! {
         /// Bytes, or percent of maxmemory, that clients may use before the largest are
         /// disconnected; 0 means no limit.
         maxmemory_clients: Share = Share::Bytes(0),
-            "maxmemory-clients", Kind::MemoryOrPercent, Traits::RUN, idle NO_EVICTION;
+            "maxmemory-clients", Kind::MemoryOrPercent, Traits::RUN;
         /// Accesses it takes to reach the highest frequency; higher means more.
         lfu_log_factor: i32 = 10, "lfu-log-factor", Kind::Int(0, INT_MAX), Traits::RUN;
         /// Minutes after which an unused key's frequency drops by one; 0 means never.
@@ -402,7 +401,7 @@ settings! {
             "proto-max-bulk-len", Kind::Memory(1 << 20, LONG_MAX), Traits::RUN;
         /// Keys remembered for client-side caching; 0 means no limit.
         tracking_table_max_keys: u64 = 1000000,
-            "tracking-table-max-keys", Kind::Int(0, LONG_MAX), Traits::RUN, idle "client-side caching is not there yet";
+            "tracking-table-max-keys", Kind::Int(0, LONG_MAX), Traits::RUN;
         // Observation
         /// Microseconds from which a command is kept in the slow log; -1 keeps none, 0 all.
         slowlog_log_slower_than: i64 = 10000,

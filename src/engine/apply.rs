@@ -9,6 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::{Config, LogFormat, LogLevel};
 use crate::engine::core::Core;
+use crate::engine::evicting_clients;
 use crate::engine::rewriting;
 use crate::keyspace::lock::Hold;
 use crate::persist::state::{AofState, policy};
@@ -150,6 +151,7 @@ fn set_rest(core: &Core, _: &Hold, old: &Config, new: &Config) -> Result<(), Ref
     if let Some(world) = core.world.get() {
         world.set_crash_log(new.crash_log_enabled);
     }
+    evicting_clients::run(core, new);
     core.stats.slowlog.set_threshold(new.slowlog_log_slower_than);
     core.stats.latency.set_threshold(new.latency_monitor_threshold);
     core.stats.latency_tracking.store(new.latency_tracking, Ordering::Relaxed);

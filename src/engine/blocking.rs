@@ -213,7 +213,7 @@ pub fn try_serve(
         return Some(deny(worker, waiter, denied));
     }
     scratch.record.begin(worker.core.persist.wants_records());
-    let Scratch { fx, record } = scratch;
+    let Scratch { fx, record, .. } = scratch;
     let mut unit =
         Unit { worker, hold, env, fx, record, may_block: true, scripted: false, hash: None };
     let args = waiter.args.args();
@@ -325,4 +325,25 @@ pub fn serve_acks(core: &Core) {
             time_out(core, &waiter);
         }
     }
+}
+
+/// Ends a client's wait with the reply that `answer` gives; `None` when it did not wait.
+pub fn end_wait(core: &Core, id: u64, answer: impl Fn(&Waiter) -> Vec<u8>) -> Option<Arc<Waiter>> {
+    let ticket = core.blocked.ticket_of(id)?;
+    let waiter = cancel(core, ticket)?;
+    let reply = answer(&waiter);
+    let client = Arc::clone(&waiter.client);
+    client.figures.blocked.store(false, Ordering::Relaxed);
+    client.post(|mail| {
+        mail.cancelled = Some((ticket, Arc::clone(&waiter)));
+    });
+    client.unblock(&reply, LogOffset::default());
+    Some(waiter)
+}
+
+/// Ends a connection from outside; nothing is handed to it any more.
+pub fn end_connection(core: &Core, client: &Client) {
+    end_wait(core, client.id, |_| Vec::new());
+    core.clients.remove(client.id);
+    client.kill();
 }

@@ -15,6 +15,7 @@ use crate::keyspace::shard::Ticket;
 use crate::persist::journal::LogOffset;
 use crate::pubsub::Listener;
 use crate::resp::reply::Protocol;
+use crate::tracking::Reader;
 
 /// What was left for a client by other threads.
 #[derive(Default)]
@@ -59,8 +60,16 @@ pub struct Figures {
     pub subscriptions: [AtomicU32; 3],
     /// Bytes of requests not executed yet, and the room behind them.
     pub query_bytes: AtomicU64,
+    /// Bytes of arguments of an unfinished request.
+    pub argument_bytes: AtomicU64,
     /// Room of the query buffer.
     pub query_room: AtomicU64,
+    /// Bytes of memory its connection uses.
+    pub memory: AtomicU64,
+    /// Room of the reply buffer.
+    pub reply_room: AtomicU64,
+    /// Bytes of the commands queued by MULTI.
+    pub multi_bytes: AtomicU64,
     /// Bytes of replies not sent yet.
     pub output_bytes: AtomicU64,
     /// Whether its protocol is RESP3.
@@ -195,6 +204,14 @@ impl Client {
         std::mem::take(&mut self.mail.lock())
     }
 
+    /// Takes messages, unless they came with the end of a wait.
+    pub fn take_messages(&self, out: &mut Vec<u8>) {
+        let mut mail = self.mail.lock();
+        if !mail.unblocked && mail.after == LogOffset::default() {
+            out.append(&mut mail.bytes);
+        }
+    }
+
     /// Bytes that wait in the mailbox.
     pub fn mail_bytes(&self) -> usize {
         self.mail.lock().bytes.len()
@@ -237,11 +254,24 @@ impl Listener for Client {
     }
 }
 
+impl Reader for Client {
+    fn is_subscribed(&self) -> bool {
+        let counts = &self.figures.subscriptions;
+        counts.iter().any(|count| count.load(Ordering::Relaxed) > 0)
+    }
+}
+
 /// All clients, by id.
 #[derive(Default)]
 pub struct Clients {
     all: Mutex<BTreeMap<u64, Arc<Client>>>,
     next_id: AtomicU64,
+    /// Memory that connections use, bytes.
+    pub memory: AtomicU64,
+    /// Held while large clients are ended for the want of memory.
+    pub evicting: Mutex<()>,
+    /// Clients ended for that.
+    pub evicted: AtomicU64,
     /// Connections accepted since the start.
     pub accepted: AtomicU64,
     /// Connections refused because of `maxclients`.

@@ -9,6 +9,11 @@ use crate::pubsub::{Listener, Topic};
 use crate::resp::args::is_word;
 use crate::resp::error::CmdError;
 use crate::resp::reply::Protocol;
+use crate::tracking::State;
+
+/// Bounds of what Redis calls a client's reply buffer; what is above stands in its list of replies.
+const REPLY_BYTES_MIN: u64 = 1024;
+const REPLY_BYTES_MAX: u64 = 16 * 1024;
 
 /// Kinds of clients that LIST and KILL tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +61,7 @@ impl ClientType {
 }
 
 /// The letters CLIENT LIST shows.
-fn flags(client: &Client) -> String {
+fn flags(client: &Client, tracking: Option<&State>) -> String {
     let figures = &client.figures;
     let has = |flag| client.has_flag(flag);
     let letters = [
@@ -65,6 +70,9 @@ fn flags(client: &Client) -> String {
         (ClientType::of(client) == ClientType::Pubsub, 'P'),
         (figures.multi.load(Ordering::Relaxed) >= 0, 'x'),
         (figures.blocked.load(Ordering::Relaxed), 'b'),
+        (tracking.is_some(), 't'),
+        (tracking.is_some_and(|tracking| tracking.broken), 'R'),
+        (tracking.is_some_and(|tracking| tracking.options.broadcast), 'B'),
         (has(ClientFlags::CLOSING), 'c'),
         (client.is_killed(), 'A'),
         (has(ClientFlags::UNIX), 'U'),
@@ -88,22 +96,27 @@ pub fn describe(core: &Core, client: &Client) -> String {
         [0, 1, 2].map(|at: usize| figures.subscriptions[at].load(Ordering::Relaxed));
     let (query, room) = (load(&figures.query_bytes), load(&figures.query_room));
     let out = load(&figures.output_bytes) + client.mail_bytes() as u64;
-    let total = query + room + out + size_of::<Client>() as u64;
+    let total = load(&figures.memory) + client.mail_bytes() as u64;
+    let argv = load(&figures.argument_bytes);
+    let queued = load(&figures.multi_bytes);
+    let rbs = load(&figures.reply_room).clamp(REPLY_BYTES_MIN, REPLY_BYTES_MAX);
     let events = if out > 0 { "rw" } else { "r" };
     let resp = if client.protocol() == Protocol::Resp3 { 3 } else { 2 };
     let labels = client.labels.lock().clone();
+    let tracking = core.tracking.state(client.id);
+    let redirect = tracking.as_ref().map_or(-1, |tracking| tracking.options.redirect as i64);
     format!(
         "id={} addr={} laddr={} fd={} name={} age={age} idle={idle} flags={} db={} \
          sub={channels} psub={patterns} ssub={shards} multi={} watch={} qbuf={query} \
-         qbuf-free={room} argv-mem=0 multi-mem=0 rbs={out} rbp={out} obl=0 oll={} omem={out} \
-         tot-mem={total} events={events} cmd={command} user={} redir=-1 resp={resp} \
+         qbuf-free={room} argv-mem={argv} multi-mem={queued} rbs={rbs} rbp={out} obl=0 oll={} omem={out} \
+         tot-mem={total} events={events} cmd={command} user={} redir={redirect} resp={resp} \
          lib-name={} lib-ver={}",
         client.id,
         client.addr,
         client.laddr,
         client.fd,
         labels.name,
-        flags(client),
+        flags(client, tracking.as_ref()),
         figures.db.load(Ordering::Relaxed),
         figures.multi.load(Ordering::Relaxed),
         figures.watched.load(Ordering::Relaxed),

@@ -17,6 +17,7 @@ use crate::engine::blocking::Blocked;
 use crate::engine::client::{Client, Clients};
 use crate::engine::command::{CommandTable, Row};
 use crate::engine::evicting::{self, Eviction};
+use crate::engine::migrating::Links;
 use crate::engine::pause::Pause;
 use crate::engine::replicas::{self, Replicas};
 use crate::keyspace::effects::{Access, Effects, Env};
@@ -28,8 +29,9 @@ use crate::persist::Persistence;
 use crate::pubsub::PubSub;
 use crate::script::Scripts;
 use crate::script::library::Functions;
-use crate::stats::memory::Memory;
+use crate::stats::memory::{self, Memory};
 use crate::stats::{Stats, ThreadStats};
+use crate::tracking::Tracking;
 
 /// Reasons why a command may not simply run, as bits of [`Core::attention`].
 pub struct Attention;
@@ -55,10 +57,15 @@ impl Attention {
     pub const MEMORY_LIMITED: u32 = 256;
     /// `min-replicas-to-write` asks for replicas that are not there.
     pub const REPLICAS_WANTED: u32 = 512;
+    /// Clients cache keys and want to hear of changes.
+    pub const TRACKED: u32 = 1024;
 }
 
 /// How long an answer of the allocator holds, microseconds.
 const MEMORY_LOOK_US: u64 = 500;
+
+/// What a thread may ask of the allocator between two looks, bytes.
+const MEMORY_LOOK_BYTES: u64 = 64 * 1024;
 
 /// Memory that another thread frees.
 pub enum Garbage {
@@ -88,10 +95,14 @@ pub struct Core {
     pub users: Users,
     /// Who listens to what.
     pub pubsub: PubSub,
+    /// Who caches keys.
+    pub tracking: Tracking,
     /// Who waits for what.
     pub blocked: Blocked,
     /// Keys that go when memory is short.
     pub eviction: Eviction,
+    /// Where MIGRATE sends keys to.
+    pub links: Links,
     /// Who follows.
     pub replicas: Replicas,
     /// Scripts by name.
@@ -191,8 +202,10 @@ impl Core {
             clients: Clients::default(),
             users,
             pubsub: PubSub::default(),
+            tracking: Tracking::default(),
             blocked: Blocked::default(),
             eviction: Eviction::default(),
+            links: Links::default(),
             replicas: Replicas::default(),
             scripts: Scripts::default(),
             functions: Functions::default(),
@@ -266,11 +279,14 @@ impl Core {
     }
 
     /// Whether a command that needs memory has to be refused. Asking the allocator costs more than
-    /// a command, so its answer holds for [`MEMORY_LOOK_US`].
+    /// a command, so its answer holds for [`MEMORY_LOOK_US`], unless the thread asks for much.
     #[cold]
-    pub fn is_out_of_memory(&self) -> bool {
+    pub fn is_out_of_memory(&self, asked: &std::cell::Cell<u64>) -> bool {
         let now = self.started_steady.elapsed().as_micros() as u64;
-        if now >= self.memory_look_at.load(Ordering::Relaxed) {
+        let here = memory::asked_here();
+        let much = here.wrapping_sub(asked.get()) > MEMORY_LOOK_BYTES;
+        if much || now >= self.memory_look_at.load(Ordering::Relaxed) {
+            asked.set(here);
             self.memory_look_at.store(now + MEMORY_LOOK_US, Ordering::Relaxed);
             self.watch_memory(self.config.load().maxmemory);
         }
@@ -330,6 +346,8 @@ pub struct Worker {
     pub stats: &'static ThreadStats,
     /// When the last command it ran ended.
     pub clock: std::cell::Cell<Steady>,
+    /// What the thread had asked of the allocator when it last looked how much is in use.
+    pub asked: std::cell::Cell<u64>,
     /// A unit's account and record, kept between commands for their memory.
     pub scratch: std::cell::RefCell<Scratch>,
     /// The locks of a script that has just ended, kept for the next one of the same batch.
@@ -363,6 +381,8 @@ pub struct Scratch {
     pub fx: Effects,
     /// The record.
     pub record: crate::engine::record::Record,
+    /// The client that runs, if it is one.
+    pub by: Option<u64>,
 }
 
 impl Worker {
@@ -372,6 +392,7 @@ impl Worker {
             core,
             stats: core.stats.register(core.commands.rows().len()),
             clock: std::cell::Cell::new(clock::steady()),
+            asked: std::cell::Cell::new(0),
             scratch: std::cell::RefCell::default(),
             kept: std::cell::Cell::new(None),
             keeping: std::cell::Cell::new(Keeping::Never),

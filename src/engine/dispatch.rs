@@ -19,6 +19,7 @@ use crate::engine::monitor;
 use crate::engine::record::Record;
 use crate::engine::session::{ReplyMode, Session};
 use crate::engine::settle;
+use crate::engine::tracking;
 use crate::engine::transaction;
 use crate::keyspace::effects::{Access, Effects, Env};
 use crate::keyspace::lock::{Hold, ShardSet, shard_of};
@@ -58,7 +59,7 @@ impl<'u> Unit<'u> {
         env: &'u Env,
         scratch: &'u mut Scratch,
     ) -> Unit<'u> {
-        let Scratch { fx, record } = scratch;
+        let Scratch { fx, record, .. } = scratch;
         Unit { worker, hold, env, fx, record, may_block: false, scripted: false, hash: None }
     }
 }
@@ -74,13 +75,16 @@ pub fn execute(
     found: Result<&'static Row, CmdError>,
     hash: Option<u64>,
 ) {
-    let start = reply.len();
     let core = worker.core;
     let mut confirms = false;
     if core.has_attention(Attention::MEMORY_LIMITED) {
         worker.release_kept();
         evicting::run(worker);
     }
+    if core.has_attention(Attention::TRACKED) {
+        tracking::before(core, session, reply);
+    }
+    let start = reply.len();
     let checked = found.and_then(|row| {
         session.client.figures.command.store(row.index as u32, Ordering::Relaxed);
         let checked = gate::check(core, session, row, &args, reply.protocol());
@@ -110,6 +114,10 @@ pub fn execute(
     }
     if session.reply_mode != ReplyMode::On {
         silence(session, reply, if confirms { reply.len() } else { start });
+    }
+    if core.has_attention(Attention::TRACKED) {
+        let row = gate::find(core, &args).ok();
+        tracking::after(session, row, reply);
     }
 }
 
@@ -209,11 +217,13 @@ fn run_alone(
         return;
     };
     let mut scratch = worker.scratch.take();
+    scratch.by = Some(session.client.id);
     scratch.record.begin(core.persist.wants_records());
-    if row.only_key.is_none() && !row.spec().has_keys() && row.spec().flags.has(Flags::READONLY) {
+    if row.spec().flags.has(Flags::READONLY) {
+        // Whatever it leaves is the removal of what it met past its deadline.
         scratch.record.loosen();
     }
-    let Scratch { fx, record } = &mut scratch;
+    let Scratch { fx, record, .. } = &mut scratch;
     let mut unit =
         Unit { worker, hold: &mut hold, env, fx, record, may_block: true, scripted: false, hash };
     let db = session.db;
@@ -281,6 +291,11 @@ pub fn run(
         let _ = reply.error(error);
         worker.stats.commands[row.index].failed.add(1);
         count_error(worker, error);
+    }
+    if let Some(session) = &session
+        && let Some(options) = session.tracking
+    {
+        tracking::remember_read(worker.core, unit.hold, (session, options), row, &args);
     }
     let fx = &mut *unit.fx;
     if !fx.expired.is_empty() || !fx.expired_fields.is_empty() {

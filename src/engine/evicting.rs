@@ -15,6 +15,7 @@ use crate::base::rng;
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::ds::dict::Keyed;
 use crate::engine::core::{Attention, Core, Scratch, Worker};
+use crate::engine::evicting_clients;
 use crate::engine::settle;
 use crate::keyspace::effects::DbKey;
 use crate::keyspace::entry::Entry;
@@ -96,10 +97,12 @@ fn budget(tenacity: i32) -> Option<Duration> {
 /// The caller holds no locks.
 pub fn run(worker: &Worker) {
     let core = worker.core;
-    if !core.is_out_of_memory() {
+    if !core.is_out_of_memory(&worker.asked) {
         return;
     }
     let config = core.config();
+    // What large clients give back is better than keys.
+    evicting_clients::run(core, &config);
     let Some((by, mortal)) = rule(config.maxmemory_policy) else { return };
     let Some(mut pool) = core.eviction.pool.try_lock() else {
         // Another thread is at it.

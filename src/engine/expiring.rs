@@ -79,7 +79,7 @@ fn sweep_shard(worker: &Worker, shard: usize, db: u32) -> bool {
     {
         left = left.saturating_sub(view.expire_fields(&key, left).max(1));
     }
-    let Scratch { fx, record } = &mut scratch;
+    let Scratch { fx, record, .. } = &mut scratch;
     record.loosen();
     tell(worker, fx, record, env.expires_with);
     let mut wrote = LogOffset::default();

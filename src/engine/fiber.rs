@@ -92,7 +92,7 @@ pub fn runs_script(row: &Row) -> bool {
 /// Whether a command may step aside, so that it needs a fiber.
 pub fn is_for(row: &Row, session: &Session) -> bool {
     match &session.multi {
-        None => runs_script(row),
+        None => runs_script(row) || row.spec().name == "migrate",
         Some(multi) => {
             row.spec().name == "exec" && multi.queue.iter().any(|(row, _)| runs_script(row))
         }

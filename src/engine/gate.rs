@@ -120,7 +120,8 @@ pub fn check(
     protocol: Protocol,
 ) -> Result<(), Refusal> {
     let attention = core.attention.load(Ordering::Relaxed);
-    let harmless = Attention::MONITORED | Attention::PAUSED | Attention::MEMORY_LIMITED;
+    let harmless =
+        Attention::MONITORED | Attention::PAUSED | Attention::MEMORY_LIMITED | Attention::TRACKED;
     if attention & !harmless == 0
         && session.authenticated
         && session.account.is_unrestricted()

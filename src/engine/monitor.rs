@@ -78,6 +78,10 @@ pub fn is_secret(row: &Row, args: &Args, index: usize) -> bool {
             let secrets = ["requirepass", "masterauth", "masteruser", "tls-key-file-pass"];
             index > 2 && index % 2 == 1 && secrets.iter().any(|name| is(index - 1, name))
         }
+        "migrate" => {
+            index > 6 && (is(index - 1, "auth") || is(index - 1, "auth2"))
+                || index > 7 && is(index - 2, "auth2")
+        }
         "acl|setuser" | "acl|deluser" | "acl|getuser" => index > 1,
         _ => false,
     }

@@ -15,6 +15,12 @@ use crate::keyspace::shard::{Ticket, Touched};
 use crate::persist::journal::{LogOffset, SyncPolicy};
 use crate::pubsub::Topic;
 use crate::resp::args::OwnedArgs;
+use crate::tracking::Options;
+
+/// What a name that is listened to is counted as, bytes.
+const NAME_BYTES: usize = 80;
+/// What a watched key is counted as, bytes.
+const WATCH_BYTES: usize = 96;
 
 /// A transaction being queued.
 #[derive(Default)]
@@ -23,6 +29,8 @@ pub struct Multi {
     pub queue: Vec<(&'static Row, OwnedArgs)>,
     /// A command was refused while queueing; EXEC will fail.
     pub failed: bool,
+    /// Bytes of the queue.
+    pub bytes: usize,
 }
 
 /// CLIENT REPLY.
@@ -63,6 +71,12 @@ pub struct Session {
     pub topics: [BTreeSet<Box<[u8]>>; 3],
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
+    /// CLIENT TRACKING.
+    pub tracking: Option<Options>,
+    /// Prefixes of keys it hears of.
+    pub prefixes: usize,
+    /// CLIENT CACHING came just before.
+    pub caching: bool,
     /// The connection ends when its replies are sent.
     pub closing: bool,
     /// The client waits in a blocking command.
@@ -92,6 +106,9 @@ impl Session {
             touched: Touched::default(),
             topics: Default::default(),
             reply_mode: ReplyMode::On,
+            tracking: None,
+            prefixes: 0,
+            caching: false,
             closing: false,
             waiting: None,
             wrote: LogOffset::default(),
@@ -125,6 +142,14 @@ impl Session {
         }
     }
 
+    /// Bytes of memory that go with the session, beside its buffers.
+    pub fn memory_bytes(&self) -> usize {
+        let multi = self.multi.as_ref().map_or(0, |multi| multi.bytes);
+        let names: usize = self.topics.iter().map(BTreeSet::len).sum();
+        let books = (names + self.prefixes) * NAME_BYTES + self.watched.len() * WATCH_BYTES;
+        size_of::<Session>() + size_of::<Client>() + multi + books
+    }
+
     /// Publishes what CLIENT LIST tells of it.
     pub fn publish_figures(&self) {
         let figures = &self.client.figures;
@@ -132,6 +157,8 @@ impl Session {
             to.store(u32::try_from(value).unwrap_or(u32::MAX), Ordering::Relaxed);
         };
         figures.db.store(self.db, Ordering::Relaxed);
+        let bytes = self.multi.as_ref().map_or(0, |multi| multi.bytes);
+        figures.multi_bytes.store(bytes as u64, Ordering::Relaxed);
         let queued = self.multi.as_ref().map_or(-1, |multi| multi.queue.len() as i64);
         figures.multi.store(queued, Ordering::Relaxed);
         store(&figures.watched, self.watched.len());

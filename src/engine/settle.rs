@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use crate::base::hash::hash_bytes;
 use crate::engine::blocking;
 use crate::engine::core::{Garbage, Scratch, Worker};
+use crate::engine::tracking;
 use crate::keyspace::effects::{DbKey, Effects, Env, Notice};
 use crate::keyspace::event::Classes;
 use crate::keyspace::lock::{Hold, ShardSet, shard_of};
@@ -30,6 +31,7 @@ pub fn settle(
         return Vec::new();
     }
     account(worker, env, scratch, wrote);
+    tell_readers(worker, scratch);
     if scratch.fx.ready.is_empty() {
         return Vec::new();
     }
@@ -48,7 +50,7 @@ fn count_reads(worker: &Worker, fx: &mut Effects) {
 
 /// Journal, counters, events and garbage of one unit.
 fn account(worker: &Worker, env: &Env, scratch: &mut Scratch, wrote: &mut LogOffset) {
-    let Scratch { fx, record } = scratch;
+    let Scratch { fx, record, .. } = scratch;
     let core = worker.core;
     if !record.is_empty() {
         let upto = core.persist.append(record.is_transaction(), || record.commands(), env.now);
@@ -65,6 +67,14 @@ fn account(worker: &Worker, env: &Env, scratch: &mut Scratch, wrote: &mut LogOff
     }
     for db in fx.dropped.drain(..) {
         core.free_later(Garbage::Db(db));
+    }
+}
+
+/// Clients that cached what was changed.
+#[inline]
+fn tell_readers(worker: &Worker, scratch: &mut Scratch) {
+    if !scratch.fx.readers.is_empty() {
+        tracking::tell(worker.core, &mut scratch.fx.readers, scratch.by);
     }
 }
 
@@ -109,11 +119,13 @@ fn serve(worker: &Worker, env: &Env, ready: VecDeque<DbKey>, hold: &mut Hold) ->
                 skipped = place + 1;
                 continue;
             }
-            let mut scratch = Scratch::default();
+            let by = Some(waiter.client.id);
+            let mut scratch = Scratch { by, ..Scratch::default() };
             let Some(reply) = blocking::try_serve(worker, env, &waiter, hold, &mut scratch) else {
                 // What it waits for is not all there yet; the next may wait for less. Looking may
                 // have changed something: a consumer that asks is there from then on.
                 account(worker, env, &mut scratch, &mut LogOffset::default());
+                tell_readers(worker, &mut scratch);
                 skipped = place + 1;
                 continue;
             };
@@ -124,6 +136,8 @@ fn serve(worker: &Worker, env: &Env, ready: VecDeque<DbKey>, hold: &mut Hold) ->
             count_reads(worker, &mut scratch.fx);
             account(worker, env, &mut scratch, &mut wrote);
             waiter.client.unblock(&reply, wrote);
+            tracking::remember_served(worker.core, hold, &waiter);
+            tell_readers(worker, &mut scratch);
             queue.extend(scratch.fx.ready.drain(..));
         }
     }

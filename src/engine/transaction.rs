@@ -21,7 +21,7 @@ use crate::engine::settle;
 use crate::keyspace::effects::{DbKey, Env};
 use crate::keyspace::lock::{Hold, ShardSet, shard_of};
 use crate::keyspace::shard::Touched;
-use crate::resp::args::Args;
+use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::error::CmdError;
 use crate::resp::reply::Reply;
 
@@ -33,7 +33,9 @@ pub fn runs_at_once(row: &Row) -> bool {
 /// Queues a command.
 pub fn queue(session: &mut Session, row: &'static Row, args: Args<'_>, reply: &mut Reply) {
     if let Some(multi) = &mut session.multi {
-        multi.queue.push((row, args.to_owned()));
+        let args = args.to_owned();
+        multi.bytes += args.memory_bytes() + size_of::<(&Row, OwnedArgs)>();
+        multi.queue.push((row, args));
     }
     let _ = reply.simple("QUEUED");
 }
@@ -161,6 +163,7 @@ pub fn exec(
         return;
     }
     let mut scratch = worker.scratch.take();
+    scratch.by = Some(session.client.id);
     scratch.record.begin(core.persist.wants_records());
     reply.array(multi.queue.len());
     let began = worker.clock.get();

@@ -3,6 +3,7 @@
 use crate::base::clock::UnixMs;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::event::{Classes, Event};
+use crate::keyspace::readers::Changes;
 use crate::keyspace::shard::Db;
 use crate::value::limits::Limits;
 
@@ -102,6 +103,8 @@ pub struct Effects {
     pub ready: Vec<DbKey>,
     /// Events to publish, in order.
     pub notices: Vec<Notice>,
+    /// What clients that cache keys have to hear.
+    pub readers: Changes,
     /// Entries whose memory another thread should free.
     pub garbage: Vec<Entry>,
     /// Whole databases of shards whose memory another thread should free.
@@ -117,6 +120,7 @@ impl Effects {
             && self.expired_fields.is_empty()
             && self.ready.is_empty()
             && self.notices.is_empty()
+            && self.readers.is_empty()
             && self.garbage.is_empty()
             && self.dropped.is_empty()
     }

@@ -9,5 +9,6 @@ pub mod entry;
 pub mod event;
 pub mod lock;
 pub mod open;
+pub mod readers;
 pub mod shard;
 pub mod view;

@@ -9,6 +9,7 @@ use crate::ds::deadlines::Deadlines;
 use crate::ds::dict::Dict;
 use crate::keyspace::effects::DbKey;
 use crate::keyspace::entry::Entry;
+use crate::keyspace::readers::Readers;
 
 /// Who waits for a key, in the engine's book of blocked clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +57,8 @@ pub struct Shard {
     pub waiters: HashMap<DbKey, VecDeque<Ticket>>,
     /// Sessions that watch a key.
     pub watchers: HashMap<DbKey, Vec<Touched>>,
+    /// Clients that shall hear of changes, while somebody wants to.
+    pub readers: Option<Box<Readers>>,
 }
 
 impl Shard {

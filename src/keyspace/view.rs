@@ -135,7 +135,7 @@ impl<'a> DbView<'a> {
     #[cold]
     fn expire(&mut self, place: Place, key: &[u8]) {
         self.remove_entry(place, key);
-        self.hold.shard_mut(place.shard).touch(self.db, key);
+        self.touch(place, key, false);
         self.note(Event::EXPIRED, key);
         self.fx.expired.push(DbKey { db: self.db, key: key.into() });
     }
@@ -280,7 +280,7 @@ impl<'a> DbView<'a> {
         if fields.is_empty() {
             return 0;
         }
-        self.hold.shard_mut(place.shard).touch(self.db, key);
+        self.touch(place, key, false);
         self.note(Event::hash("hexpired"), key);
         if is_empty {
             self.remove_emptied(place, key);
@@ -508,7 +508,7 @@ impl<'a> DbView<'a> {
         let place = self.place(key);
         let entry = self.remove_entry(place, key)?;
         self.fx.dirty += 1;
-        self.hold.shard_mut(place.shard).touch(self.db, key);
+        self.touch(place, key, true);
         self.note(event, key);
         Some(entry)
     }
@@ -519,7 +519,7 @@ impl<'a> DbView<'a> {
         self.live(key)?;
         let place = self.place(key);
         let entry = self.remove_entry(place, key)?;
-        self.hold.shard_mut(place.shard).touch(self.db, key);
+        self.touch(place, key, true);
         Some(entry)
     }
 
@@ -576,15 +576,26 @@ impl<'a> DbView<'a> {
         let db = self.table(place);
         db.with_deadline = db.with_deadline + usize::from(deadline.is_some()) - before;
         self.fx.dirty += 1;
-        self.hold.shard_mut(place.shard).touch(self.db, key);
+        self.touch(place, key, true);
         self.note(event, key);
         true
+    }
+
+    /// A key was changed, by the command itself (`own`) or in passing: whoever watches it or has
+    /// cached it learns of it.
+    #[inline]
+    fn touch(&mut self, place: Place, key: &[u8], own: bool) {
+        let shard = self.hold.shard_mut(place.shard);
+        shard.touch(self.db, key);
+        if let Some(readers) = &mut shard.readers {
+            readers.change(key, own, &mut self.fx.readers);
+        }
     }
 
     /// A key was changed: whoever watches it learns of it, and whoever waits for it is noted.
     #[inline]
     pub(super) fn touched(&mut self, place: Place, key: &[u8]) {
-        self.hold.shard_mut(place.shard).touch(self.db, key);
+        self.touch(place, key, true);
         self.note_waiters(place, key);
     }
 
@@ -681,6 +692,9 @@ impl<'a> DbView<'a> {
         for at in shards {
             let db = self.db;
             let shard = self.hold.shard_mut(at);
+            if let Some(readers) = &mut shard.readers {
+                readers.flush(&mut self.fx.readers);
+            }
             if shard.db(db).is_none() {
                 continue;
             }

@@ -20,7 +20,10 @@ use crate::engine::command::Row;
 use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::fiber::{self, Fiber, Step};
 use crate::engine::session::Session;
-use crate::engine::{access, blocking, dispatch, gate, monitor, pause, replicas, transaction};
+use crate::engine::{
+    access, blocking, dispatch, evicting_clients, gate, monitor, pause, replicas, tracking,
+    transaction,
+};
 use crate::keyspace::effects::Env;
 use crate::keyspace::shard::Ticket;
 use crate::net::io::{Socket, poll_read, poll_write};
@@ -42,8 +45,10 @@ const INPUT_BYTES_GROWN: usize = 64 * 1024;
 const INPUT_BYTES_KEPT: usize = 256 * 1024;
 /// Reply buffers larger than this are given back when they are empty.
 const OUTPUT_BYTES_KEPT: usize = 64 * 1024;
-/// Replies of this size are sent before more requests are executed.
+/// Replies of this size are handed to the socket before more requests are executed.
 const OUTPUT_BYTES_A_TURN: usize = 1024 * 1024;
+/// A client that leaves so much unread has no more requests executed until it reads.
+const OUTPUT_BYTES_HELD: usize = 64 * 1024 * 1024;
 
 /// See the module.
 pub struct Connection<S> {
@@ -131,6 +136,7 @@ impl<S: Socket> Connection<S> {
             if self.is_over_limit() {
                 return Ok(());
             }
+            evicting_clients::run(self.core(), &self.core().config.load());
             if more {
                 poll_fn(|context| self.poll_output(context)).await?;
                 tokio::task::yield_now().await;
@@ -174,6 +180,7 @@ impl<S: Socket> Connection<S> {
         self.parser.parse(&mut self.input, allowed);
         let count = self.parser.count();
         let mut done = 0;
+        let before = self.reply.len();
         self.publish_buffers();
         let began = clock::steady();
         self.worker.clock.set(began);
@@ -182,7 +189,8 @@ impl<S: Socket> Connection<S> {
             && self.session.waiting.is_none()
             && !self.session.closing
             && self.aside.is_none()
-            && self.reply.len() - self.sent < OUTPUT_BYTES_A_TURN
+            && self.reply.len() - before < OUTPUT_BYTES_A_TURN
+            && self.reply.len() - self.sent < OUTPUT_BYTES_HELD
         {
             if core.has_attention(Attention::PAUSED) {
                 self.postpone(self.is_held_back(done));
@@ -362,7 +370,9 @@ impl<S: Socket> Connection<S> {
 
     fn publish_buffers(&self) {
         let figures = &self.session.client.figures;
-        figures.query_bytes.store(self.input.len() as u64, Ordering::Relaxed);
+        let read = self.parser.arguments_read().min(self.input.len());
+        figures.argument_bytes.store(read as u64, Ordering::Relaxed);
+        figures.query_bytes.store((self.input.len() - read) as u64, Ordering::Relaxed);
         let room = self.input.capacity() - self.input.len();
         figures.query_room.store(room as u64, Ordering::Relaxed);
         let lag = self.session.replica.as_ref().map(|_| {
@@ -371,6 +381,20 @@ impl<S: Socket> Connection<S> {
         });
         let unsent = (self.reply.len() - self.sent) as u64 + lag.unwrap_or(0);
         figures.output_bytes.store(unsent, Ordering::Relaxed);
+        figures.reply_room.store(self.reply.capacity() as u64, Ordering::Relaxed);
+        let used = self.input.capacity() + self.reply.capacity() + self.session.memory_bytes();
+        self.count_memory(used as u64);
+    }
+
+    /// Keeps the sum of what connections use up to date. Only this task writes its part.
+    fn count_memory(&self, used: u64) {
+        let memory = &self.session.client.figures.memory;
+        let before = memory.load(Ordering::Relaxed);
+        if used != before {
+            memory.store(used, Ordering::Relaxed);
+            let sum = &self.worker.core.clients.memory;
+            sum.fetch_add(used.wrapping_sub(before), Ordering::Relaxed);
+        }
     }
 
     /// Waits until the journal is as durable as the replies need.
@@ -500,7 +524,7 @@ impl<S: Socket> Connection<S> {
         self.parser.count() > 0
             && self.session.waiting.is_none()
             && !self.postponed
-            && self.reply.len() - self.sent < OUTPUT_BYTES_A_TURN
+            && self.reply.len() - self.sent < OUTPUT_BYTES_HELD
     }
 
     /// Room for the next read: what the unfinished argument lacks, or a page that grows when reads
@@ -586,7 +610,9 @@ impl<S: Socket> Connection<S> {
             replicas::leave(core, &replica);
         }
         self.session.unsubscribe_all(core);
+        tracking::switch_off(core, &mut self.session);
         core.clients.remove(self.session.client.id);
+        self.count_memory(0);
         self.give_up().await;
         let cancelled = self.session.client.take_mail().cancelled;
         self.forget(cancelled).await;

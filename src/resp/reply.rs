@@ -59,6 +59,11 @@ impl Reply {
         &mut self.out
     }
 
+    /// Bytes the buffer has room for.
+    pub fn capacity(&self) -> usize {
+        self.out.capacity()
+    }
+
     /// Bytes so far, for [`Reply::cut`].
     pub fn len(&self) -> usize {
         self.out.len()

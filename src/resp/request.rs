@@ -127,6 +127,11 @@ impl Parser {
         self.bulk.map_or(0, |len| (len + 2).saturating_sub(buffer.len() - self.at))
     }
 
+    /// Bytes of arguments that were read, of a request whose next argument is not all there yet.
+    pub fn arguments_read(&self) -> usize {
+        self.bulk.map_or(0, |_| self.at)
+    }
+
     /// Forgets the first `executed` requests and removes their bytes from the buffer.
     pub fn consume(&mut self, executed: usize, buffer: &mut Vec<u8>) {
         if executed == 0 {

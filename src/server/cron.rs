@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use crate::base::clock::{self, Steady, UnixMs};
 use crate::config::Config;
-use crate::engine::client::ClientFlags;
+use crate::engine::client::{Client, ClientFlags};
 use crate::engine::core::{Attention, Core, Worker};
-use crate::engine::{blocking, evicting, expiring, pause, replicas, rewriting, saving, syncing};
+use crate::engine::{
+    blocking, evicting, evicting_clients, expiring, pause, replicas, rewriting, saving, syncing,
+    tracking,
+};
 use crate::keyspace::lock::SHARDS;
 use crate::persist::savepoint::{
     Attempt, RewriteState, SaveRule, SaveState, rewrite_due, save_due,
@@ -46,16 +49,23 @@ pub fn run(core: &'static Core) {
             background_jobs(core, &config);
             replicas::tick(core, &config);
             blocking::serve_acks(core);
+            if core.has_attention(Attention::TRACKED) {
+                tracking::limit(core);
+                tracking::close_unused(core);
+            }
             if config.activerehashing {
                 finish_resizing(core, round);
             }
         }
+        evicting_clients::run(core, &config);
+        core.links.close_idle();
         core.watch_memory(config.maxmemory);
         if core.has_attention(Attention::OUT_OF_MEMORY) && !core.has_attention(Attention::LOADING) {
             evicting::run(&worker);
         }
         if round.is_multiple_of(10) {
             drop_idle_clients(core, &config);
+            wake_slow_readers(core);
         }
         // What was removed here no client's batch would flush; and what failed is tried again.
         core.persist.journal.flush();
@@ -187,6 +197,13 @@ fn finish_resizing(core: &Core, round: u64) {
         }
         hold.publish_hint(shard);
     }
+}
+
+/// Whoever has left replies unread for long enough is noticed though nothing comes from it.
+fn wake_slow_readers(core: &Core) {
+    let all = core.clients.all();
+    let unread = |client: &Client| client.figures.output_bytes.load(Ordering::Relaxed) > 0;
+    all.iter().filter(|client| unread(client)).for_each(|client| client.wake());
 }
 
 /// `timeout`

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::acl::users::Users;
 use crate::base::clock::UnixMs;
 use crate::base::num::parse_i64;
-use crate::command::client::end_connection;
+use crate::engine::blocking::end_connection;
 use crate::engine::client::{Client, ClientFlags};
 use crate::engine::client_line::ClientType;
 use crate::engine::context::AdminCtx;

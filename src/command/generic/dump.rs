@@ -19,11 +19,16 @@ use crate::value::Value;
 pub(super) fn dump(cx: &mut Ctx) -> CmdResult {
     let key = cx.args.bytes()?;
     let Some(entry) = cx.db.read_entry(key) else { return Ok(cx.reply.null()) };
-    let payload = match entry.held() {
+    let payload = payload(entry);
+    Ok(cx.reply.bulk(&payload))
+}
+
+/// A value as RESTORE takes it.
+pub(super) fn payload(entry: &Entry) -> Vec<u8> {
+    match entry.held() {
         Held::Text(text) => encode::dump(&Value::Str(text.to_vec()), Compression::Lzf),
         Held::Value(value) => encode::dump(value, Compression::Lzf),
-    };
-    Ok(cx.reply.bulk(&payload))
+    }
 }
 
 #[derive(Default)]

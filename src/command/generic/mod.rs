@@ -2,6 +2,7 @@
 
 mod dump;
 mod expire;
+mod migrate;
 mod relocate;
 mod sort;
 
@@ -157,6 +158,17 @@ pub const COMMANDS: &[Command] = &[
             .key_spec(KeySpec::at(1).rw().access().delete())
             .key_spec(KeySpec::at(2).ow().insert())
             .since("1.0.0"),
+    ),
+    Command::admin(
+        migrate::migrate,
+        Spec::new("migrate", Group::Generic, AtLeast(6))
+            .rewritten()
+            .writes()
+            .category(Cat::Dangerous)
+            .key_spec(KeySpec::at(3).rw().access().delete())
+            .key_spec(KeySpec::after_range("KEYS", -2, -1, 0).rw().access().delete().incomplete())
+            .tip("nondeterministic_output")
+            .since("2.6.0"),
     ),
     Command::data(
         dump::restore,

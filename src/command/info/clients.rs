@@ -29,7 +29,7 @@ pub(super) fn clients(ax: &mut AdminCtx, out: &mut Fields) {
     out.put("client_recent_max_output_buffer", output.unwrap_or(0));
     let postponed = core.pause.postponed.load(Ordering::Relaxed);
     out.put("blocked_clients", core.blocked.count() + postponed);
-    out.put("tracking_clients", 0);
+    out.put("tracking_clients", core.tracking.count());
     out.put("pubsub_clients", count(subscribes));
     out.put("watching_clients", count(watches));
     out.put("clients_in_timeout_table", core.blocked.timed());

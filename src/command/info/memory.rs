@@ -97,10 +97,7 @@ fn ratios(out: &mut Fields, memory: Memory) {
 
 /// Bytes a client's buffers take.
 pub(super) fn client_bytes(client: &Client) -> u64 {
-    let figures = &client.figures;
-    let buffers = [&figures.query_bytes, &figures.query_room, &figures.output_bytes];
-    let buffers: u64 = buffers.iter().map(|figure| figure.load(Ordering::Relaxed)).sum();
-    buffers + client.mail_bytes() as u64 + size_of::<Client>() as u64
+    client.figures.memory.load(Ordering::Relaxed) + client.mail_bytes() as u64
 }
 
 fn policy_name(policy: MaxmemoryPolicy) -> &'static str {

@@ -35,7 +35,7 @@ pub(super) fn stats(ax: &mut AdminCtx, out: &mut Fields) {
     out.put("expired_stale_perc", "0.00");
     zeros(out, &["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"]);
     out.put("evicted_keys", core.eviction.keys.load(Ordering::Relaxed));
-    zeros(out, &["evicted_clients"]);
+    out.put("evicted_clients", core.clients.evicted.load(Ordering::Relaxed));
     out.put("evicted_scripts", core.scripts.evicted.load(Ordering::Relaxed));
     let (total, current) = evicting::exceeded(core);
     out.put("total_eviction_exceeded_time", total);
@@ -46,10 +46,10 @@ pub(super) fn stats(ax: &mut AdminCtx, out: &mut Fields) {
     out.put("pubsub_patterns", core.pubsub.count(Topic::Pattern));
     out.put("pubsubshard_channels", core.pubsub.count(Topic::Shard));
     forks(core, out);
+    out.put("migrate_cached_sockets", core.links.count());
     zeros(
         out,
         &[
-            "migrate_cached_sockets",
             "slave_expires_tracked_keys",
             "active_defrag_hits",
             "active_defrag_misses",
@@ -57,12 +57,13 @@ pub(super) fn stats(ax: &mut AdminCtx, out: &mut Fields) {
             "active_defrag_key_misses",
             "total_active_defrag_time",
             "current_active_defrag_time",
-            "tracking_total_keys",
-            "tracking_total_items",
-            "tracking_total_prefixes",
-            "unexpected_error_replies",
         ],
     );
+    let tracking = &core.tracking;
+    out.put("tracking_total_keys", tracking.keys.load(Ordering::Relaxed));
+    out.put("tracking_total_items", tracking.items.load(Ordering::Relaxed));
+    out.put("tracking_total_prefixes", tracking.prefix_count());
+    zeros(out, &["unexpected_error_replies"]);
     out.put("total_error_replies", core.stats.sum(|stats| &stats.errors));
     input_and_output(core, out);
 }
