@@ -28,7 +28,7 @@ use crate::resp::error::CmdError;
 use crate::resp::reply::{CmdResult, Protocol, Reply};
 use crate::script;
 use crate::script::machine::{self, Host, Tick, Watch};
-use crate::script::{Running, Scripts, Sha};
+use crate::script::{Running, Sha};
 use crate::spec::Arity::{AtLeast, Exactly};
 use crate::spec::Spec;
 use crate::spec::category::Group;
@@ -131,6 +131,7 @@ enum Writes {
 /// EVAL script numkeys [key ...] [arg ...]
 fn eval(cx: &mut AdminCtx) -> CmdResult {
     let source: Arc<[u8]> = cx.cx.args.bytes()?.into();
+    key_count(cx.cx.args)?;
     let sha = cx.core.scripts.keep(&source);
     run(cx, sha, &source, Writes::Allowed)
 }
@@ -138,34 +139,45 @@ fn eval(cx: &mut AdminCtx) -> CmdResult {
 /// EVAL_RO script numkeys [key ...] [arg ...]
 fn eval_ro(cx: &mut AdminCtx) -> CmdResult {
     let source: Arc<[u8]> = cx.cx.args.bytes()?.into();
+    key_count(cx.cx.args)?;
     let sha = cx.core.scripts.keep(&source);
     run(cx, sha, &source, Writes::Refused)
 }
 
 /// EVALSHA sha1 numkeys [key ...] [arg ...]
 fn evalsha(cx: &mut AdminCtx) -> CmdResult {
-    let (sha, source) = cached(&cx.core.scripts, cx.cx.args.bytes()?)?;
+    let (sha, source) = cached(cx)?;
     run(cx, sha, &source, Writes::Allowed)
 }
 
 /// EVALSHA_RO sha1 numkeys [key ...] [arg ...]
 fn evalsha_ro(cx: &mut AdminCtx) -> CmdResult {
-    let (sha, source) = cached(&cx.core.scripts, cx.cx.args.bytes()?)?;
+    let (sha, source) = cached(cx)?;
     run(cx, sha, &source, Writes::Refused)
 }
 
-fn cached(scripts: &Scripts, name: &[u8]) -> Result<(Sha, Arc<[u8]>), CmdError> {
-    scripts.get(name).ok_or(CmdError::Const("NOSCRIPT No matching script. Please use EVAL."))
+fn cached(cx: &mut AdminCtx) -> Result<(Sha, Arc<[u8]>), CmdError> {
+    let name = cx.cx.args.bytes()?;
+    if name.len() == size_of::<Sha>() {
+        key_count(cx.cx.args)?;
+    }
+    let found = cx.core.scripts.get(name);
+    found.ok_or(CmdError::Const("NOSCRIPT No matching script. Please use EVAL."))
+}
+
+/// How many of the words are keys; wrong where it stands, it is refused before the script matters.
+fn key_count(mut args: Args) -> Result<usize, CmdError> {
+    let count = parse_i64(args.bytes()?).ok_or(CmdError::NotInteger)?;
+    if count > args.left() as i64 {
+        return Err(CmdError::err("Number of keys can't be greater than number of args"));
+    }
+    usize::try_from(count).map_err(|_| CmdError::err("Number of keys can't be negative"))
 }
 
 fn run(cx: &mut AdminCtx, sha: Sha, source: &[u8], writes: Writes) -> CmdResult {
     let writes = if script::is_readonly(source) { Writes::Refused } else { writes };
-    let count = parse_i64(cx.cx.args.bytes()?).ok_or(CmdError::NotInteger)?;
-    if count > cx.cx.args.left() as i64 {
-        return Err(CmdError::err("Number of keys can't be greater than number of args"));
-    }
-    let count =
-        usize::try_from(count).map_err(|_| CmdError::err("Number of keys can't be negative"))?;
+    let count = key_count(cx.cx.args)?;
+    cx.cx.args.bytes()?;
     let keys: Vec<&[u8]> = cx.cx.args.take(count)?.collect();
     let argv: Vec<&[u8]> = cx.cx.args.remaining().collect();
     let db = cx.session.db;
@@ -501,6 +513,11 @@ mod tests {
         let mut house = House::new();
         let sha = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
         assert!(house.run(&format!("evalsha {sha} 0")).starts_with("-NOSCRIPT"));
+        let negative = "-ERR Number of keys can't be negative|";
+        assert_eq!(house.run(&format!("evalsha {sha} -1")), negative);
+        assert!(house.run("evalsha short -1").starts_with("-NOSCRIPT"));
+        assert_eq!(house.run("eval 'return 1' -1"), negative);
+        assert_eq!(house.run(&format!("script exists {sha}")), "*1|:0|");
         assert_eq!(house.run("script load 'return 1'"), format!("$40|{sha}|"));
         assert_eq!(house.run(&format!("evalsha {sha} 0")), ":1|");
         assert_eq!(house.run(&format!("script exists {sha} abc")), "*2|:1|:0|");
