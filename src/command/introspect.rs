@@ -11,6 +11,7 @@ use crate::resp::args::is_word;
 use crate::resp::error::CmdError;
 use crate::resp::reply::{CmdResult, Replied, Reply};
 use crate::spec::Arity::{AtLeast, Exactly};
+use crate::spec::docs::{self, Argument};
 use crate::spec::keys::KeysFound;
 use crate::spec::{BeginSearch, Cat, FindKeys, Group, KeySpec, KeysError, Spec, keys_of};
 
@@ -208,13 +209,20 @@ fn docs(ax: &mut AdminCtx) -> CmdResult {
 fn document(reply: &mut Reply, core: &Core, name: &str, row: &Row) {
     let spec = row.spec();
     let subs = subcommands(core, row);
-    let mut facts = vec![("since", spec.since), ("group", spec.group.name())];
-    if let Some(version) = spec.deprecated_since {
-        facts.push(("deprecated_since", version));
-    }
+    let doc = docs::of(spec.name);
+    let arguments = docs::arguments(spec.name);
+    let facts = [
+        ("summary", doc.map(|doc| doc.summary)),
+        ("since", Some(spec.since)),
+        ("group", Some(spec.group.name())),
+        ("complexity", doc.map(|doc| doc.complexity)),
+        ("deprecated_since", spec.deprecated_since),
+    ];
+    let facts = facts.into_iter().filter_map(|(name, fact)| Some((name, fact?)));
     let deprecated = spec.deprecated_since.is_some();
     let _ = reply.bulk(name.as_bytes());
-    reply.map(facts.len() + usize::from(deprecated) + usize::from(!subs.is_empty()));
+    let more = [deprecated, !arguments.is_empty(), !subs.is_empty()];
+    reply.map(facts.clone().count() + more.iter().filter(|told| **told).count());
     for (name, fact) in facts {
         let _ = reply.bulk(name.as_bytes());
         let _ = reply.bulk(fact.as_bytes());
@@ -224,10 +232,56 @@ fn document(reply: &mut Reply, core: &Core, name: &str, row: &Row) {
         reply.set(1);
         let _ = reply.simple("deprecated");
     }
+    if !arguments.is_empty() {
+        document_arguments(reply, arguments);
+    }
     if !subs.is_empty() {
         let _ = reply.bulk(b"subcommands");
         reply.map(subs.len());
         subs.iter().for_each(|sub| document(reply, core, sub.spec().name, sub));
+    }
+}
+
+fn document_arguments(reply: &mut Reply, arguments: &[Argument]) {
+    let _ = reply.bulk(b"arguments");
+    reply.array(arguments.len());
+    for argument in arguments {
+        let parts = !argument.arguments.is_empty();
+        let shown = (!parts).then_some(&argument.name);
+        let facts = [
+            ("name", Some(&argument.name)),
+            ("type", Some(&argument.kind)),
+            ("display_text", shown),
+            ("token", argument.token.as_ref()),
+            ("since", argument.since.as_ref()),
+            ("deprecated_since", argument.deprecated_since.as_ref()),
+        ];
+        let facts = facts.into_iter().filter_map(|(name, fact)| Some((name, fact?)));
+        let flags = [
+            ("optional", argument.optional),
+            ("multiple", argument.multiple),
+            ("multiple_token", argument.multiple_token),
+        ];
+        let flags = flags.into_iter().filter(|(_, holds)| *holds).map(|(flag, _)| flag);
+        let flag_count = flags.clone().count();
+        let more = [argument.key_spec_index.is_some(), flag_count > 0, parts];
+        reply.map(facts.clone().count() + more.iter().filter(|told| **told).count());
+        for (name, fact) in facts {
+            let _ = reply.bulk(name.as_bytes());
+            let _ = reply.bulk(fact.as_bytes());
+        }
+        if let Some(index) = argument.key_spec_index {
+            let _ = reply.bulk(b"key_spec_index");
+            let _ = reply.int(index);
+        }
+        if flag_count > 0 {
+            let _ = reply.bulk(b"flags");
+            reply.set(flag_count);
+            flags.for_each(|flag| drop(reply.simple(flag)));
+        }
+        if parts {
+            document_arguments(reply, &argument.arguments);
+        }
     }
 }
 
@@ -335,7 +389,7 @@ mod tests {
             ("command list filterby module x", "*0|"),
             ("command list filterby pattern echo", "*1|$4|echo|"),
             ("command list x", "-ERR syntax error|"),
-            ("command docs echo", "*2|$4|echo|*4|$5|since|$5|1.0.0|$5|group|$10|connection|"),
+            ("command docs echo", "*2|$4|echo|*10|$7|summary|$29|Answers what it was given...|"),
             ("command nonsense", "-ERR unknown subcommand 'nonsense'. Try COMMAND HELP.|"),
         ] {
             assert_eq!(house.run(line), answer, "{line}");
