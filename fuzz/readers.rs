@@ -19,8 +19,11 @@ use rekeep::persist::rdb::writer::Compression;
 use rekeep::resp::request::{Allowed, Parser};
 use rekeep::value::limits::Limits;
 
-/// Every reader, by name.
-pub(crate) const READERS: &[(&str, fn(&[u8]))] = &[
+/// A name, and what reads.
+pub(crate) type Reader = (&'static str, fn(&[u8]));
+
+/// Every reader.
+pub(crate) const READERS: &[Reader] = &[
     ("request", request),
     ("restore", restore),
     ("rdb", rdb),

@@ -3,7 +3,7 @@
 //! None may panic, take long, or ask for memory that the input does not account for. `SECONDS` says
 //! how long each part is tried (1), `SEED` where the mutations begin (1). The same parts are
 //! cargo-fuzz's targets: see `fuzz/readers.rs`.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 #[path = "../fuzz/readers.rs"]
 mod readers;

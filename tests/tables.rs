@@ -184,7 +184,8 @@ fn every_command_is_documented() {
     assert!(bare.is_empty(), "src/spec/docs.tsv lacks {bare:?}");
     for name in docs::names() {
         let doc = docs::of(name).unwrap();
-        assert!(facts.contains_key(name), "{name} is no command");
+        let row = table.rows().iter().any(|row| row.spec().name == name);
+        assert!(row || facts.contains_key(name), "{name} is no command");
         assert!(doc.summary.ends_with('.') && doc.summary.len() < 120, "{name}: {}", doc.summary);
         assert!(!doc.complexity.is_empty() && !doc.complexity.ends_with('.'), "{name}");
     }

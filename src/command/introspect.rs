@@ -219,18 +219,20 @@ fn document(reply: &mut Reply, core: &Core, name: &str, row: &Row) {
         ("deprecated_since", spec.deprecated_since),
     ];
     let facts = facts.into_iter().filter_map(|(name, fact)| Some((name, fact?)));
-    let deprecated = spec.deprecated_since.is_some();
+    let deprecated = spec.deprecated_since.map(|_| "deprecated");
+    let internal = docs::INTERNAL.contains(&spec.name).then_some("syscmd");
+    let flag = deprecated.or(internal);
     let _ = reply.bulk(name.as_bytes());
-    let more = [deprecated, !arguments.is_empty(), !subs.is_empty()];
+    let more = [flag.is_some(), !arguments.is_empty(), !subs.is_empty()];
     reply.map(facts.clone().count() + more.iter().filter(|told| **told).count());
     for (name, fact) in facts {
         let _ = reply.bulk(name.as_bytes());
         let _ = reply.bulk(fact.as_bytes());
     }
-    if deprecated {
+    if let Some(flag) = flag {
         let _ = reply.bulk(b"doc_flags");
         reply.set(1);
-        let _ = reply.simple("deprecated");
+        let _ = reply.simple(flag);
     }
     if !arguments.is_empty() {
         document_arguments(reply, arguments);
@@ -248,11 +250,12 @@ fn document_arguments(reply: &mut Reply, arguments: &[Argument]) {
     for argument in arguments {
         let parts = !argument.arguments.is_empty();
         let shown = (!parts).then_some(&argument.name);
+        let token = argument.token.as_ref().map(|token| token.to_ascii_uppercase());
         let facts = [
             ("name", Some(&argument.name)),
             ("type", Some(&argument.kind)),
             ("display_text", shown),
-            ("token", argument.token.as_ref()),
+            ("token", token.as_ref()),
             ("since", argument.since.as_ref()),
             ("deprecated_since", argument.deprecated_since.as_ref()),
         ];
@@ -389,11 +392,19 @@ mod tests {
             ("command list filterby module x", "*0|"),
             ("command list filterby pattern echo", "*1|$4|echo|"),
             ("command list x", "-ERR syntax error|"),
-            ("command docs echo", "*2|$4|echo|*10|$7|summary|$29|Answers what it was given...|"),
             ("command nonsense", "-ERR unknown subcommand 'nonsense'. Try COMMAND HELP.|"),
         ] {
             assert_eq!(house.run(line), answer, "{line}");
         }
+        let docs = house.run("command docs zrank");
+        assert!(
+            docs.starts_with("*2|$5|zrank|*10|$7|summary|$47|Tells a member's place"),
+            "{docs}"
+        );
+        let score = "$9|withscore|$4|type|$10|pure-token|$12|display_text|$9|withscore|$5|token|";
+        assert!(docs.contains(score) && docs.ends_with("$5|flags|*1|+optional|"), "{docs}");
+        let debug = house.run("command docs debug");
+        assert!(debug.contains("$9|doc_flags|*1|+syscmd|"), "{debug}");
         let all = house.run("command");
         assert!(all.contains("|$10|config|get|"), "subcommands are nested");
     }

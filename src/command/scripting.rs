@@ -386,13 +386,9 @@ fn exists(cx: &mut AdminCtx) -> CmdResult {
 /// SCRIPT FLUSH [ASYNC | SYNC]
 fn flush(cx: &mut AdminCtx) -> CmdResult {
     cx.cx.args.bytes()?;
-    let known = cx.cx.args.take_keyword("async") || cx.cx.args.take_keyword("sync");
+    let _ = cx.cx.args.take_keyword("async") || cx.cx.args.take_keyword("sync");
     if !cx.cx.args.is_done() {
-        let text = match known {
-            true => "wrong number of arguments for 'script|flush' command",
-            false => "SCRIPT FLUSH only support SYNC|ASYNC option",
-        };
-        return Err(CmdError::err(text));
+        return Err(CmdError::err("SCRIPT FLUSH only support SYNC|ASYNC option"));
     }
     cx.core.scripts.flush();
     machine::forget();

@@ -47,6 +47,9 @@ pub struct Argument {
     pub arguments: Vec<Argument>,
 }
 
+/// Commands for servers and their developers.
+pub const INTERNAL: &[&str] = &["debug", "pfdebug", "pfselftest", "replconf", "restore-asking"];
+
 static DOCS: LazyLock<HashMap<&str, Doc>> = LazyLock::new(|| {
     let lines = include_str!("docs.tsv").lines();
     lines

@@ -247,7 +247,7 @@ RULES = [
     Rule('7.2', 'xinfo|consumers xinfo|stream', 'it tells since when a consumer got nothing', new_fields),
     Rule('99', '*', 'bytes that are no UTF-8 are shown in errors as the sign for that', lossy, seldom=True),
     Rule('7.2', 'bitcount bitpos', 'what is wrong is told of a missing key too',
-         lambda command, theirs, ours: theirs in (0, -1) and is_error(ours)),
+         lambda command, theirs, ours: is_error(ours) and (theirs in (0, -1) or 'WRONGTYPE' in text(theirs))),
     Rule('7.2', 'lpos', 'the least integer has no absolute value', error('ERR value is out of range, value must between'), seldom=True),
     Rule('7.2', 'xgroup|createconsumer', 'XCLAIM, XAUTOCLAIM and XREADGROUP make their consumer though it gets nothing',
          lambda command, theirs, ours: (theirs, ours) == (1, 0)),

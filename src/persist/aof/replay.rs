@@ -127,7 +127,7 @@ pub fn replay<R: Read>(file: R, offset: u64, user: &mut impl Replay) -> io::Resu
         grouped: false,
         stopped: None,
     };
-    let outcome = run.to_end(&mut input)?;
+    let outcome = run.read_all(&mut input)?;
     let (valid_up_to, in_multi) = (run.valid_up_to, run.in_multi);
     let damaged = |what: String| Outcome::Damaged { valid_up_to, what };
     Ok(match outcome {
@@ -170,7 +170,7 @@ enum Note {
 
 impl<U: Replay> Run<'_, U> {
     /// Reads on to the end of the file; nothing when it is whole.
-    fn to_end<R: Read>(&mut self, input: &mut Input<R>) -> io::Result<Option<Outcome>> {
+    fn read_all<R: Read>(&mut self, input: &mut Input<R>) -> io::Result<Option<Outcome>> {
         let mut line = Vec::new();
         while let Some(first) = input.peek()? {
             if first != b'#' {
@@ -222,7 +222,7 @@ impl<U: Replay> Run<'_, U> {
         if !header.fits(&bytes) {
             return damaged("a group's checksum is not that of its bytes");
         }
-        let inner = self.to_end(&mut Input::new(bytes.as_slice(), begins))?;
+        let inner = self.read_all(&mut Input::new(bytes.as_slice(), begins))?;
         let wrong = |what: &str| {
             let (offset, valid_up_to) = (begins, self.valid_up_to);
             Ok(Some(Outcome::Invalid { offset, valid_up_to, what: what.to_owned() }))

@@ -103,12 +103,8 @@ pub fn decode(
 }
 
 fn unsupported(code: u8) -> DecodeError {
-    match code {
-        other => {
-            let name = type_name(other);
-            DecodeError::Corrupt(format!("Unknown RDB encoding type {other} ({name})"))
-        }
-    }
+    let name = type_name(code);
+    DecodeError::Corrupt(format!("Unknown RDB encoding type {code} ({name})"))
 }
 
 struct Decoder<'a> {
