@@ -192,7 +192,10 @@ def long_digits(number):
 
 def lossy(command, theirs, ours):
     """Both are errors that repeat bytes which are no UTF-8."""
-    return is_error(theirs) and is_error(ours) and theirs[1].encode('latin-1').decode('utf-8', 'replace') == ours[1].encode('latin-1').decode()
+    if not is_error(theirs) or not is_error(ours):
+        return False
+    theirs, ours = (reply[1].encode('latin-1').decode('utf-8', 'replace') for reply in (theirs, ours))
+    return theirs.rstrip() == ours.rstrip()
 
 
 NEW_FIELDS = {b'inactive', b'active-time'}
@@ -245,7 +248,7 @@ RULES = [
     Rule('7.2', 'zrank zrevrank', 'a fourth word is WITHSCORE, or a syntax error',
          lambda command, theirs, ours: 'wrong number' in text(theirs) and len(command) == 4),
     Rule('7.2', 'xinfo|consumers xinfo|stream', 'it tells since when a consumer got nothing', new_fields),
-    Rule('99', '*', 'bytes that are no UTF-8 are shown in errors as the sign for that', lossy, seldom=True),
+    Rule('99', '*', 'bytes that are no UTF-8 are shown in errors as the sign for that, and line breaks at their end as blanks', lossy, seldom=True),
     Rule('7.2', 'bitcount bitpos', 'what is wrong is told of a missing key too',
          lambda command, theirs, ours: is_error(ours) and (theirs in (0, -1) or 'WRONGTYPE' in text(theirs))),
     Rule('7.2', 'lpos', 'the least integer has no absolute value', error('ERR value is out of range, value must between'), seldom=True),
