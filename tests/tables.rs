@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use rekeep::command;
-use rekeep::spec::{BeginSearch, FindKeys, Spec};
+use rekeep::spec::{BeginSearch, FindKeys, Spec, docs};
 use serde_json::Value;
 
 /// Commands of Redis 7.4 that come later. Those that are here must not be named: see the last test.
@@ -157,4 +157,40 @@ fn every_command_of_redis_is_here_or_named_as_coming_later() {
     assert!(missing.is_empty(), "neither here nor named: {missing:?}");
     let both: Vec<&&str> = LATER.iter().filter(|name| here.contains(name)).collect();
     assert!(both.is_empty(), "here, and named as coming later: {both:?}");
+}
+
+#[test]
+fn every_command_is_documented() {
+    let facts = facts();
+    let table = command::table();
+    let bare: Vec<&str> = table.rows().iter().map(|row| row.spec().name).collect();
+    let bare: Vec<&str> = bare.into_iter().filter(|name| docs::of(name).is_none()).collect();
+    assert!(bare.is_empty(), "src/spec/docs.tsv lacks {bare:?}");
+    for name in docs::names() {
+        let doc = docs::of(name).unwrap();
+        let row = table.rows().iter().any(|row| row.spec().name == name);
+        assert!(row || facts.contains_key(name), "{name} is no command");
+        assert!(doc.summary.ends_with('.') && doc.summary.len() < 120, "{name}: {}", doc.summary);
+        assert!(!doc.complexity.is_empty() && !doc.complexity.ends_with('.'), "{name}");
+    }
+}
+
+#[test]
+fn arguments_are_those_of_the_facts() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/spec/arguments.tsv");
+    let known = |name: &str| docs::of(name).is_some();
+    let lines: String = facts()
+        .iter()
+        .filter(|(name, fact)| known(name) && !fact["arguments"].is_null())
+        .map(|(name, fact)| format!("{name}\t{}\n", fact["arguments"]))
+        .collect();
+    if std::env::var_os("UPDATE").is_some() {
+        // The file is a part of the program: it counts when that is made again.
+        return std::fs::write(path, &lines).unwrap();
+    }
+    assert!(std::fs::read_to_string(path).unwrap() == lines, "UPDATE=1 writes {path}");
+    for name in docs::names() {
+        let given = lines.lines().any(|line| line.split('\t').next() == Some(name));
+        assert_eq!(given, !docs::arguments(name).is_empty(), "the arguments of {name} are read");
+    }
 }

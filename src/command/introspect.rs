@@ -11,6 +11,7 @@ use crate::resp::args::is_word;
 use crate::resp::error::CmdError;
 use crate::resp::reply::{CmdResult, Replied, Reply};
 use crate::spec::Arity::{AtLeast, Exactly};
+use crate::spec::docs::{self, Argument};
 use crate::spec::keys::KeysFound;
 use crate::spec::{BeginSearch, Cat, FindKeys, Group, KeySpec, KeysError, Spec, keys_of};
 
@@ -208,26 +209,82 @@ fn docs(ax: &mut AdminCtx) -> CmdResult {
 fn document(reply: &mut Reply, core: &Core, name: &str, row: &Row) {
     let spec = row.spec();
     let subs = subcommands(core, row);
-    let mut facts = vec![("since", spec.since), ("group", spec.group.name())];
-    if let Some(version) = spec.deprecated_since {
-        facts.push(("deprecated_since", version));
-    }
-    let deprecated = spec.deprecated_since.is_some();
+    let doc = docs::of(spec.name);
+    let arguments = docs::arguments(spec.name);
+    let facts = [
+        ("summary", doc.map(|doc| doc.summary)),
+        ("since", Some(spec.since)),
+        ("group", Some(spec.group.name())),
+        ("complexity", doc.map(|doc| doc.complexity)),
+        ("deprecated_since", spec.deprecated_since),
+    ];
+    let facts = facts.into_iter().filter_map(|(name, fact)| Some((name, fact?)));
+    let deprecated = spec.deprecated_since.map(|_| "deprecated");
+    let internal = docs::INTERNAL.contains(&spec.name).then_some("syscmd");
+    let flag = deprecated.or(internal);
     let _ = reply.bulk(name.as_bytes());
-    reply.map(facts.len() + usize::from(deprecated) + usize::from(!subs.is_empty()));
+    let more = [flag.is_some(), !arguments.is_empty(), !subs.is_empty()];
+    reply.map(facts.clone().count() + more.iter().filter(|told| **told).count());
     for (name, fact) in facts {
         let _ = reply.bulk(name.as_bytes());
         let _ = reply.bulk(fact.as_bytes());
     }
-    if deprecated {
+    if let Some(flag) = flag {
         let _ = reply.bulk(b"doc_flags");
         reply.set(1);
-        let _ = reply.simple("deprecated");
+        let _ = reply.simple(flag);
+    }
+    if !arguments.is_empty() {
+        document_arguments(reply, arguments);
     }
     if !subs.is_empty() {
         let _ = reply.bulk(b"subcommands");
         reply.map(subs.len());
         subs.iter().for_each(|sub| document(reply, core, sub.spec().name, sub));
+    }
+}
+
+fn document_arguments(reply: &mut Reply, arguments: &[Argument]) {
+    let _ = reply.bulk(b"arguments");
+    reply.array(arguments.len());
+    for argument in arguments {
+        let parts = !argument.arguments.is_empty();
+        let shown = (!parts).then_some(&argument.name);
+        let token = argument.token.as_ref().map(|token| token.to_ascii_uppercase());
+        let facts = [
+            ("name", Some(&argument.name)),
+            ("type", Some(&argument.kind)),
+            ("display_text", shown),
+            ("token", token.as_ref()),
+            ("since", argument.since.as_ref()),
+            ("deprecated_since", argument.deprecated_since.as_ref()),
+        ];
+        let facts = facts.into_iter().filter_map(|(name, fact)| Some((name, fact?)));
+        let flags = [
+            ("optional", argument.optional),
+            ("multiple", argument.multiple),
+            ("multiple_token", argument.multiple_token),
+        ];
+        let flags = flags.into_iter().filter(|(_, holds)| *holds).map(|(flag, _)| flag);
+        let flag_count = flags.clone().count();
+        let more = [argument.key_spec_index.is_some(), flag_count > 0, parts];
+        reply.map(facts.clone().count() + more.iter().filter(|told| **told).count());
+        for (name, fact) in facts {
+            let _ = reply.bulk(name.as_bytes());
+            let _ = reply.bulk(fact.as_bytes());
+        }
+        if let Some(index) = argument.key_spec_index {
+            let _ = reply.bulk(b"key_spec_index");
+            let _ = reply.int(index);
+        }
+        if flag_count > 0 {
+            let _ = reply.bulk(b"flags");
+            reply.set(flag_count);
+            flags.for_each(|flag| drop(reply.simple(flag)));
+        }
+        if parts {
+            document_arguments(reply, &argument.arguments);
+        }
     }
 }
 
@@ -335,11 +392,19 @@ mod tests {
             ("command list filterby module x", "*0|"),
             ("command list filterby pattern echo", "*1|$4|echo|"),
             ("command list x", "-ERR syntax error|"),
-            ("command docs echo", "*2|$4|echo|*4|$5|since|$5|1.0.0|$5|group|$10|connection|"),
             ("command nonsense", "-ERR unknown subcommand 'nonsense'. Try COMMAND HELP.|"),
         ] {
             assert_eq!(house.run(line), answer, "{line}");
         }
+        let docs = house.run("command docs zrank");
+        assert!(
+            docs.starts_with("*2|$5|zrank|*10|$7|summary|$47|Tells a member's place"),
+            "{docs}"
+        );
+        let score = "$9|withscore|$4|type|$10|pure-token|$12|display_text|$9|withscore|$5|token|";
+        assert!(docs.contains(score) && docs.ends_with("$5|flags|*1|+optional|"), "{docs}");
+        let debug = house.run("command docs debug");
+        assert!(debug.contains("$9|doc_flags|*1|+syscmd|"), "{debug}");
         let all = house.run("command");
         assert!(all.contains("|$10|config|get|"), "subcommands are nested");
     }

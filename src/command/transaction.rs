@@ -112,6 +112,9 @@ mod tests {
         assert_eq!(house.run("get k"), "+QUEUED|");
         assert_eq!(house.run("exec"), "*2|+OK|$1|1|");
         assert_eq!(house.run("exec"), "-ERR EXEC without MULTI|");
+        let refused = "wrong number of arguments for 'exec' command|";
+        let aborted = format!("-EXECABORT Transaction discarded because of: {refused}");
+        assert_eq!(house.run("exec 1"), aborted);
         assert_eq!(house.run("discard"), "-ERR DISCARD without MULTI|");
     }
 

@@ -145,11 +145,12 @@ fn refuse(worker: &Worker, session: &mut Session, args: Args, reply: &mut Reply,
         worker.stats.commands[row.index].rejected.add(1);
     }
     count_error(worker, error);
-    if args.word(0).eq_ignore_ascii_case(b"exec") && session.multi.is_some() {
-        // Failing is part of EXEC's own work: it ends the transaction.
+    if args.word(0).eq_ignore_ascii_case(b"exec") {
+        // Failing is part of EXEC's own work: it ends the transaction, if there is one.
         let _ = transaction::discard(worker.core, session);
-        let text = format_args!("EXECABORT Transaction discarded because of: {error}");
-        let _ = reply.error_line(&text.to_string());
+        let error = error.to_string();
+        let why = error.strip_prefix("ERR ").unwrap_or(&error);
+        let _ = reply.error_line(&format!("EXECABORT Transaction discarded because of: {why}"));
         return;
     }
     let _ = reply.error(error);

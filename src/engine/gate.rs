@@ -75,8 +75,11 @@ pub fn named(core: &'static Core, args: &Args) -> Option<&'static Row> {
     }
 }
 
+/// The beginning of a word, which ends at a zero as texts in C do.
 fn printable(word: &[u8], bytes_max: usize) -> String {
-    String::from_utf8_lossy(&word[..word.len().min(bytes_max)]).into_owned()
+    let word = &word[..word.len().min(bytes_max)];
+    let shown = word.split(|byte| *byte == 0).next().unwrap_or(word);
+    String::from_utf8_lossy(shown).into_owned()
 }
 
 fn unknown(args: &Args) -> CmdError {

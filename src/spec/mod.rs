@@ -5,6 +5,7 @@
 
 pub mod category;
 pub mod channels;
+pub mod docs;
 pub mod flags;
 pub mod keys;
 

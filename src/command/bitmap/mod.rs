@@ -158,7 +158,7 @@ fn bitop(cx: &mut Ctx) -> CmdResult {
     if result.is_empty() {
         cx.db.delete(target, Event::DEL);
     } else {
-        cx.db.set(target, New::Bytes(&result), Deadline::Clear, Event::string("set"));
+        cx.db.set(target, New::Changed(&result), Deadline::Clear, Event::string("set"));
     }
     Ok(cx.reply.count(result.len()))
 }
@@ -198,6 +198,7 @@ mod tests {
             ("set b AB", "+OK|"),
             ("bitop xor d a b", ":3|"),
             ("get d", "$3|  c|"),
+            ("object encoding d", "$3|raw|"),
             ("bitop and d a none", ":3|"),
             ("bitop not d none", ":0|"),
             ("exists d", ":0|"),

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use crate::base::clock;
 use crate::base::num::parse_i64;
-use crate::command::help::{help, miscounted};
+use crate::command::help::help;
 use crate::command::scripting::caller::{Caller, InUnit};
 use crate::engine::command::Command;
 use crate::engine::context::{AdminCtx, Ctx};
@@ -124,6 +124,9 @@ fn eval_source(cx: &mut AdminCtx, readonly: bool) -> CmdResult {
     run_script(cx, &script, &words, readonly)
 }
 
+/// Digits of a script's name.
+const SHA_DIGITS: usize = 40;
+
 /// EVALSHA sha1 numkeys [key ...] [arg ...]
 fn evalsha(cx: &mut AdminCtx) -> CmdResult {
     eval_cached(cx, false)
@@ -135,10 +138,13 @@ fn evalsha_ro(cx: &mut AdminCtx) -> CmdResult {
 }
 
 fn eval_cached(cx: &mut AdminCtx, readonly: bool) -> CmdResult {
-    let script = cx.core.scripts.get(cx.cx.args.bytes()?);
+    let sha = cx.cx.args.bytes()?;
     let none = CmdError::Const("NOSCRIPT No matching script. Please use EVAL.");
-    let script = script.ok_or(none)?;
+    if sha.len() != SHA_DIGITS {
+        return Err(none);
+    }
     let words = Words::read(cx)?;
+    let script = cx.core.scripts.get(sha).ok_or(none)?;
     run_script(cx, &script, &words, readonly)
 }
 
@@ -328,12 +334,9 @@ fn exists(cx: &mut AdminCtx) -> CmdResult {
 
 /// SCRIPT FLUSH [ASYNC | SYNC]
 fn flush(cx: &mut AdminCtx) -> CmdResult {
-    let word = cx.cx.args.bytes()?;
-    if cx.cx.args.left() > 1 {
-        return Err(miscounted("SCRIPT", word));
-    }
-    let known = cx.cx.args.take_keyword("async") || cx.cx.args.take_keyword("sync");
-    if !known && !cx.cx.args.is_done() {
+    cx.cx.args.bytes()?;
+    let _ = cx.cx.args.take_keyword("async") || cx.cx.args.take_keyword("sync");
+    if !cx.cx.args.is_done() {
         return Err(CmdError::err("SCRIPT FLUSH only support SYNC|ASYNC option"));
     }
     cx.core.scripts.flush();
@@ -442,6 +445,11 @@ mod tests {
         let mut house = House::new();
         let sha = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
         assert!(house.run(&format!("evalsha {sha} 0")).starts_with("-NOSCRIPT"));
+        let negative = "-ERR Number of keys can't be negative|";
+        assert_eq!(house.run(&format!("evalsha {sha} -1")), negative);
+        assert!(house.run("evalsha short -1").starts_with("-NOSCRIPT"));
+        assert_eq!(house.run("eval 'return 1' -1"), negative);
+        assert_eq!(house.run(&format!("script exists {sha}")), "*1|:0|");
         assert_eq!(house.run("script load 'return 1'"), format!("$40|{sha}|"));
         assert_eq!(house.run(&format!("evalsha {sha} 0")), ":1|");
         assert_eq!(house.run(&format!("script exists {sha} abc")), "*2|:1|:0|");

@@ -143,8 +143,10 @@ pub(super) fn zmpop(cx: &mut Ctx) -> CmdResult {
 
 /// BZMPOP timeout numkeys key [key ...] MIN | MAX [COUNT count]
 pub(super) fn bzmpop(cx: &mut Ctx) -> CmdResult {
-    let until = waiting::deadline(&mut cx.args, cx.now)?;
+    let mut timeout = cx.args;
+    let _ = cx.args.bytes()?;
     let (keys, end, count) = many(cx)?;
+    let until = waiting::deadline(&mut timeout, cx.now)?;
     match first_filled(cx, keys.clone())? {
         Some(key) => pop_many(cx, key, end, count),
         None => Ok(wait(cx, keys, until)),
@@ -197,6 +199,7 @@ mod tests {
             ("zmpop 1 z foo", "-ERR syntax error|"),
             ("bzpopmin none z 0", "*3|$1|z|$1|b|$1|2|"),
             ("bzpopmin z a", "-ERR timeout is not a float or out of range|"),
+            ("bzmpop -1 1 z min count 0", "-ERR count should be greater than 0|"),
             ("bzmpop 0 1 z min count 9", "*2|$1|z|*1|*2|$1|c|$1|3|"),
             ("exists z", ":0|"),
         ] {

@@ -477,7 +477,7 @@ fn unquote<'a>(quote: u8, text: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]
 /// Appends a word, in double quotes if it would not be read back otherwise.
 fn put_word(word: &[u8], out: &mut Vec<u8>) {
     let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'"' | b'\'');
-    if word.iter().all(plain) {
+    if !word.is_empty() && word.iter().all(plain) {
         return out.extend_from_slice(word);
     }
     out.push(b'"');
