@@ -326,6 +326,7 @@ impl Core {
             removes_expired: !self.has_attention(Attention::PAUSED),
             checks_dumps: !self.debug.checksums_skipped.load(Ordering::Relaxed),
             string_bytes_max: config.proto_max_bulk_len,
+            dumps: (config.rdb_version as u16, config.rdbcompression),
             databases: config.databases as u32,
             removes_with: removal(config.lazyfree_lazy_server_del),
             expires_with: removal(config.lazyfree_lazy_expire),

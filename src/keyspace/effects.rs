@@ -42,6 +42,8 @@ pub struct Env {
     pub checks_dumps: bool,
     /// `proto-max-bulk-len`, which bounds strings.
     pub string_bytes_max: u64,
+    /// `rdb-version` and `rdbcompression`, which DUMP follows.
+    pub dumps: (u16, bool),
     /// `databases`
     pub databases: u32,
     /// The command by which others remove a key that became empty or was drawn from.
@@ -61,6 +63,7 @@ impl Default for Env {
             removes_expired: true,
             checks_dumps: true,
             string_bytes_max: 512 << 20,
+            dumps: (11, true),
             databases: 16,
             removes_with: b"DEL",
             expires_with: b"DEL",

@@ -312,10 +312,10 @@ def a_single_log_of_old_is_upgraded():
 
 
 def dumped_values_are_restored():
-    """DUMP there or here, RESTORE here; our payloads are of version 11, which 7.0 does not read."""
+    """DUMP there or here, RESTORE here or there; for 7.0 in the version that it reads."""
     with redis(scratch('theirs'), *QUIET) as theirs, rekeep(scratch('ours'), *QUIET) as ours, \
-            rekeep(scratch('others'), *QUIET) as others:
-        for source, target in (theirs, ours), (ours, others):
+            rekeep(scratch('others'), *QUIET, *OLD) as others, redis(scratch('back'), *QUIET) as back:
+        for source, target in (theirs, ours), (ours, others), (others, back):
             source, target = source.client(), target.client()
             if source.port == theirs.port:
                 fill(source, random.Random(10))

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::engine::context::AdminCtx;
 use crate::keyspace::entry::{Entry, Held};
 use crate::persist::rdb::encode::dump;
+use crate::persist::rdb::format::VERSION_DUMP;
 use crate::persist::rdb::writer::Compression;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
@@ -18,8 +19,8 @@ const ACCESS_MASK: u32 = (1 << 24) - 1;
 /// Bytes the value takes in a snapshot.
 fn serialized_bytes(entry: &Entry) -> usize {
     let dumped = match entry.held() {
-        Held::Text(text) => dump(&Value::Str(text.to_vec()), Compression::Lzf),
-        Held::Value(value) => dump(value, Compression::Lzf),
+        Held::Text(text) => dump(&Value::Str(text.to_vec()), VERSION_DUMP, Compression::Lzf),
+        Held::Value(value) => dump(value, VERSION_DUMP, Compression::Lzf),
     };
     dumped.len() - DUMP_FRAME_BYTES
 }

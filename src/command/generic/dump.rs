@@ -3,6 +3,7 @@
 use crate::base::clock::UnixMs;
 use crate::engine::context::Ctx;
 use crate::keyspace::effects::Access;
+use crate::keyspace::effects::Env;
 use crate::keyspace::entry::{Entry, Held, New};
 use crate::keyspace::event::Event;
 use crate::keyspace::view::lfu_access;
@@ -18,16 +19,19 @@ use crate::value::Value;
 /// DUMP key
 pub(super) fn dump(cx: &mut Ctx) -> CmdResult {
     let key = cx.args.bytes()?;
+    let env = cx.db.env();
     let Some(entry) = cx.db.read_entry(key) else { return Ok(cx.reply.null()) };
-    let payload = payload(entry);
+    let payload = payload(entry, env);
     Ok(cx.reply.bulk(&payload))
 }
 
 /// A value as RESTORE takes it.
-pub(super) fn payload(entry: &Entry) -> Vec<u8> {
+pub(super) fn payload(entry: &Entry, env: &Env) -> Vec<u8> {
+    let (version, compressed) = env.dumps;
+    let compression = if compressed { Compression::Lzf } else { Compression::Off };
     match entry.held() {
-        Held::Text(text) => encode::dump(&Value::Str(text.to_vec()), Compression::Lzf),
-        Held::Value(value) => encode::dump(value, Compression::Lzf),
+        Held::Text(text) => encode::dump(&Value::Str(text.to_vec()), version, compression),
+        Held::Value(value) => encode::dump(value, version, compression),
     }
 }
 

@@ -181,7 +181,7 @@ fn pack(ax: &mut AdminCtx, key: &[u8]) -> Option<Cargo> {
     let mut view = DbView::new(hold, &env, fx, db);
     let entry = view.peek_entry(key)?;
     let ttl = entry.deadline().map_or(0, |at| at.0.saturating_sub(now.0).max(1));
-    Some(Cargo::Value(ttl, payload(entry)))
+    Some(Cargo::Value(ttl, payload(entry, &env)))
 }
 
 fn watch(ax: &mut AdminCtx, key: &[u8]) -> Touched {

@@ -66,11 +66,12 @@ pub fn functions(sources: &[std::sync::Arc<[u8]>]) -> Vec<u8> {
     dump::seal(body, VERSION_DUMP)
 }
 
-/// The DUMP payload of a value.
-pub fn dump(value: &Value, compression: Compression) -> Vec<u8> {
+/// The DUMP payload of a value, of version 11 or one before it; a value that only 12 can say is of
+/// version 12.
+pub fn dump(value: &Value, newest: u16, compression: Compression) -> Vec<u8> {
     let footer = match value.element_deadline() {
         Some(_) => VERSION_FIELD_DEADLINES as u16,
-        None => VERSION_DUMP,
+        None => newest.min(VERSION_DUMP),
     };
     let version = u32::from(footer);
     let settings = Settings { version, compression, checksum: false };
