@@ -319,7 +319,7 @@ fn older_versions_refuse_fields_with_deadlines_by_name() {
 #[test]
 fn dump_then_restore_is_the_same() {
     for (key, value) in samples() {
-        let payload = dump(&value, Compression::Lzf);
+        let payload = dump(&value, 11, Compression::Lzf);
         let dumped = verify(&payload, VerifyDump::Checksum).unwrap();
         let dialect = rekeep::persist::rdb::format::Dialect::Redis;
         let read = decode(dumped.code, dialect, dumped.payload, &Limits::default());
