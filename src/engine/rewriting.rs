@@ -16,6 +16,7 @@ use crate::keyspace::lock::Hold;
 use crate::persist::aof::manifest::{
     BaseFormat, Manifest, Part, Seal, orphan, path_in, temp_increment_name,
 };
+use crate::persist::aof::turnover;
 use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
 use crate::persist::state::{Aof, AofState, Child, Work};
 use crate::persist::verify::verify;
@@ -180,7 +181,8 @@ fn cut(core: &Core, config: &Config, dir: &Path) -> Result<(), String> {
             if !journal.is_tainted() {
                 journal.sync();
             }
-            let file = add_increment(core, &mut aof, dir, name).map_err(told)?;
+            let file = turnover::add_increment(disk, journal, &mut aof.manifest, dir, name);
+            let file = file.map_err(told)?;
             aof.cut = journal.switch(Some(Arc::new(file)), 0, Some(0));
             aof.size_before_increment = sizes(core, &aof.manifest, dir, 1);
         }
@@ -207,22 +209,6 @@ pub fn refuse_orphans(dir: &Path, name: &[u8], but: Option<&[u8]>) -> Result<(),
          manifest, or move the files away.",
         found.display()
     ))
-}
-
-/// Creates the next increment and puts it into the manifest, durably.
-fn add_increment(core: &Core, aof: &mut Aof, dir: &Path, name: &[u8]) -> Result<DiskFile, FsError> {
-    let disk = &core.persist.disk;
-    let mut manifest = aof.manifest.clone();
-    // What the disk may have lost is not vouched for.
-    let tainted = core.persist.journal.is_tainted();
-    manifest.seal_increment(core.persist.journal.seal().filter(|_| !tainted));
-    let path = manifest.new_increment(name).path(dir);
-    tracing::info!("Creating AOF incr file {} on background rewrite", path.display());
-    let file = disk.create_log(&path)?;
-    disk.sync_dir(dir)?;
-    manifest.save(disk, dir, name)?;
-    aof.manifest = manifest;
-    Ok(file)
 }
 
 /// Bytes of all parts but the last `without` increments.
@@ -308,17 +294,7 @@ fn adopt(core: &Core, child: &Child) -> Result<(), String> {
         }
     };
     manifest.retire_increments(kept);
-    if let Err(error) = manifest.save(disk, &dir, name) {
-        // A failure of the last step leaves the new manifest in place, and then it is what counts.
-        match Manifest::load(disk, &dir, name) {
-            Ok(Some(found)) if found == manifest => tracing::warn!("{error}"),
-            Ok(_) => {
-                let _ = disk.remove(&base);
-                return Err(error.to_string());
-            }
-            Err(_) => return Err(error.to_string()),
-        }
-    }
+    turnover::publish(disk, &manifest, &dir, name, &base)?;
     if aof.state == AofState::Starting {
         aof.state = AofState::On;
     }
@@ -327,7 +303,7 @@ fn adopt(core: &Core, child: &Child) -> Result<(), String> {
     aof.size_at_rewrite = aof.size_before_increment + core.persist.journal.size();
     aof.manifest = manifest;
     if !config.aof_disable_auto_gc {
-        remove_history(core, &mut aof, &dir, name);
+        turnover::remove_history(disk, &mut aof.manifest, &dir, name);
     }
     Ok(())
 }
@@ -339,34 +315,12 @@ fn is_snapshot_file(path: &Path) -> bool {
     read.is_ok_and(|count| crate::persist::rdb::reader::is_snapshot(&head[..count]))
 }
 
-/// Deletes superseded files; what cannot be deleted now is tried again at the next rewrite.
-fn remove_history(core: &Core, aof: &mut Aof, dir: &Path, name: &[u8]) {
-    let disk = &core.persist.disk;
-    let mut manifest = aof.manifest.clone();
-    let history = manifest.take_history();
-    if history.is_empty() {
-        return;
-    }
-    let is_left = |part: &Part| {
-        let removed = disk.remove(&part.path(dir));
-        removed
-            .inspect_err(|error| {
-                tracing::warn!("Can't remove a superseded append only file: {error}");
-            })
-            .is_err()
-    };
-    manifest.put_back_history(history.into_iter().filter(is_left).collect());
-    match manifest.save(disk, dir, name) {
-        Ok(()) => aof.manifest = manifest,
-        Err(error) => tracing::warn!("Can't save the manifest: {error}"),
-    }
-}
-
 /// Deletes superseded files that an earlier run left.
 pub fn collect_garbage(core: &Core, config: &Config) {
     let (dir, name) = (directory(config), config.appendfilename.as_bytes());
     if !config.aof_disable_auto_gc {
-        remove_history(core, &mut core.persist.aof.lock(), &dir, name);
+        let mut aof = core.persist.aof.lock();
+        turnover::remove_history(&core.persist.disk, &mut aof.manifest, &dir, name);
     }
 }
 
@@ -408,8 +362,11 @@ pub fn open(core: &Core, hold: &Hold) -> Result<(), OpenError> {
         aof.manifest = manifest;
     }
     let file = match aof.manifest.increments().last() {
-        Some(part) => disk.open_append(&part.path(&dir))?,
-        None => add_increment(core, &mut aof, &dir, name)?,
+        Some(part) => turnover::reopen(disk, &dir, &part.path(&dir))?,
+        None => {
+            let journal = &core.persist.journal;
+            turnover::add_increment(disk, journal, &mut aof.manifest, &dir, name)?
+        }
     };
     let size = file.size()?;
     aof.size_before_increment = sizes(core, &aof.manifest, &dir, 1);

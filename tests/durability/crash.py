@@ -71,10 +71,13 @@ class Writer(threading.Thread):
                     if errors:
                         self.refused.append(str(errors[0]))
                         return
-                    self.state["acked"] += 1
-                    self.acked_here += 1
+                    self.acknowledged()
         except (OSError, Gone):
             pass
+
+    def acknowledged(self):
+        self.state["acked"] += 1
+        self.acked_here += 1
 
 
 KINDS = ["set", "incr", "push", "hash", "zadd", "txn", "eval", "expire"]
@@ -133,14 +136,17 @@ def check(client, state, totals, context):
         noted["acked"] = noted["sent"] = found
 
 
-def disturb(rng, port, stop, seen):
+PESTS = ["BGSAVE", "BGREWRITEAOF", "BGREWRITEAOF", "preamble", "fsync", "stamps", "noappend",
+         "kill", "scratch"]
+
+
+def disturb(rng, port, stop, seen, pests=PESTS):
     """BGSAVE, BGREWRITEAOF and settings that change while clients write."""
     try:
         client = Client(port)
         while not stop.is_set():
             time.sleep(rng.uniform(0.0, 0.08))
-            word = rng.choice(["BGSAVE", "BGREWRITEAOF", "BGREWRITEAOF", "preamble", "fsync",
-                               "stamps", "noappend", "kill", "scratch"])
+            word = rng.choice(pests)
             try:
                 if word == "preamble":
                     client.run("CONFIG", "SET", "aof-use-rdb-preamble", rng.choice(["yes", "no"]))

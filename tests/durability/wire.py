@@ -139,11 +139,16 @@ class Server:
 
     def start_and_kill(self, seconds, *options):
         """Kills the server while it starts."""
+        self.start_and_wait(seconds, *options)
+        self.kill()
+
+    def start_and_wait(self, seconds, *options):
+        """Leaves the server alone while it starts; says whether it still runs after `seconds`."""
         words = [binary(), "--port", str(self.port), "--dir", self.dir, *map(str, options)]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         time.sleep(seconds)
-        self.kill()
+        return self.process.poll() is None
 
     def log_tail(self, lines=25):
         with open(self.log, "rb") as log:

@@ -7,3 +7,4 @@ pub mod manifest;
 pub mod replay;
 pub mod rewrite;
 pub mod tail;
+pub mod turnover;
