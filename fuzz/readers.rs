@@ -84,7 +84,7 @@ pub(crate) fn rdb(bytes: &[u8]) {
 /// An increment of the append-only file.
 pub(crate) fn aof(bytes: &[u8]) {
     let mut commands = 0;
-    let outcome = replay(bytes, 0, &mut |entry: Entry| {
+    let outcome = replay(bytes, 0, false, &mut |entry: Entry| {
         commands += 1;
         drop(entry);
         ControlFlow::Continue(())

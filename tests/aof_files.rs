@@ -56,7 +56,7 @@ fn replay_reads_behind_the_preamble_of_a_single_file() {
         seen.push(entry.argv.len());
         ControlFlow::Continue(())
     };
-    let outcome = replay(rest.into_read(), offset, &mut user).unwrap();
+    let outcome = replay(rest.into_read(), offset, false, &mut user).unwrap();
     assert!(matches!(outcome, Outcome::Ok { size: 169, commands: 2, .. }), "{outcome:?}");
     assert_eq!(seen, [2, 3]);
 }
@@ -70,7 +70,7 @@ fn replay_reads_every_file_of_real_servers() {
                 continue;
             }
             let mut user = |_: Entry| ControlFlow::Continue(());
-            let outcome = replay(fs::File::open(&path).unwrap(), 0, &mut user).unwrap();
+            let outcome = replay(fs::File::open(&path).unwrap(), 0, false, &mut user).unwrap();
             assert!(matches!(outcome, Outcome::Ok { .. }), "{name} {path:?}: {outcome:?}");
         }
         let (ok, said) = run_check(&dir.path().join("appendonly.aof.manifest"));

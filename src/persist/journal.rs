@@ -207,6 +207,11 @@ impl Journal {
         self.checksums.store(on, Ordering::Relaxed);
     }
 
+    /// Whether files that are begun now will consist of groups.
+    pub fn has_checksums(&self) -> bool {
+        self.checksums.load(Ordering::Relaxed)
+    }
+
     /// DEBUG AOF-FLUSH-SLEEP
     pub fn set_delay(&self, us: u64) {
         self.delay_us.store(us, Ordering::Relaxed);

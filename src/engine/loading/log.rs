@@ -91,7 +91,7 @@ fn adopt_single_file(
 ) -> Result<(), LoadError> {
     let (disk, name) = (&core.persist.disk, config.appendfilename.as_bytes());
     core.persist.loading.total.store(disk.size(single)?.unwrap_or(0), Ordering::Relaxed);
-    load_file(core, config, single, true)?;
+    load_file(core, config, single, false, true)?;
     disk.make_dir(dir)?;
     let mut manifest = Manifest::default();
     manifest.adopt_single_file(name);
@@ -174,7 +174,7 @@ fn load_part(
     if let Some(seal) = part.seal.filter(|seal| seal.size != size) {
         return Err(not_as_sealed(&path, seal, &format!("it has {size} bytes")));
     }
-    let (sum, whole) = load_file(core, config, &path, last)?;
+    let (sum, whole) = load_file(core, config, &path, part.is_grouped(), last)?;
     if let Some(seal) = part.seal.filter(|seal| seal.sum != sum) {
         return Err(not_as_sealed(&path, seal, &format!("its checksum is {sum:016x}")));
     }
@@ -198,6 +198,7 @@ fn load_file(
     core: &'static Core,
     config: &Config,
     path: &Path,
+    grouped: bool,
     last: bool,
 ) -> Result<(u64, bool), LoadError> {
     let disk = &core.persist.disk;
@@ -214,9 +215,9 @@ fn load_file(
         let from = core.persist.loading.done.load(Ordering::Relaxed);
         let mut rest = load_rdb(core, config, file, path, size, Target::Parallel, how)?;
         let done = core.persist.loading.done.load(Ordering::Relaxed) - from;
-        replay_commands(core, config, &mut rest, done, path, last)
+        replay_commands(core, config, &mut rest, done, path, (false, last))
     } else {
-        replay_commands(core, config, file, 0, path, last)
+        replay_commands(core, config, file, 0, path, (grouped, last))
     }?;
     let sum = sum.lock().value();
     Ok((sum, whole))
@@ -238,11 +239,11 @@ fn replay_commands(
     file: impl Read,
     offset: u64,
     path: &Path,
-    last: bool,
+    (grouped, last): (bool, bool),
 ) -> Result<bool, LoadError> {
     let mut player = Player::new(core, config);
     let mut refused = None;
-    let outcome = replay::replay(file, offset, &mut |entry: replay::Entry| match player
+    let outcome = replay::replay(file, offset, grouped, &mut |entry: replay::Entry| match player
         .play(&entry.argv, entry.end)
     {
         Ok(()) => ControlFlow::Continue(()),

@@ -15,6 +15,9 @@ use crate::base::fs::{Disk, FsError};
 const ANNOUNCEMENT: &[u8] = b"# The first base is being written. Until it is named here, files \
 beside this one hold nothing.\n";
 
+/// Says of an increment that everything in it is in groups.
+const GROUPS: (&[u8], &[u8]) = (b"groups", b"yes");
+
 /// How the line begins that says the checksum of those above it. Redis takes it for a comment.
 const SUM_PREFIX: &[u8] = b"#CRC64XZ:";
 const NOT_ITS_SUM: &str = "The AOF manifest is not what its checksum says (whoever has edited it by \
@@ -87,6 +90,11 @@ pub struct Seal {
 impl Part {
     fn new(name: Vec<u8>, seq: u64, kind: PartKind) -> Part {
         Part { name, seq, kind, seal: None, others: Vec::new() }
+    }
+
+    /// Whether all of it was written in groups.
+    pub fn is_grouped(&self) -> bool {
+        self.others.iter().any(|(key, value)| key == GROUPS.0 && value == GROUPS.1)
     }
 
     /// Where it is.
@@ -301,6 +309,13 @@ impl Manifest {
         let part = Part::new(name, self.increment_seq, PartKind::Increment);
         self.increments.push(part);
         self.increments.last().expect("just pushed")
+    }
+
+    /// The last increment is new, and will be written in groups.
+    pub fn mark_grouped(&mut self) {
+        if let Some(part) = self.increments.last_mut() {
+            part.others.push((GROUPS.0.to_vec(), GROUPS.1.to_vec()));
+        }
     }
 
     /// The base is written, and holds this.

@@ -337,16 +337,21 @@ fn start(dir: &Path) -> Result<Found, String> {
         }
         let mut wrong = None;
         let mut top = found.top;
-        let outcome = replay::replay(contents.as_slice(), 0, &mut |entry: replay::Entry| {
-            if entry.argv[0] == b"SET" {
-                let n: u64 = std::str::from_utf8(&entry.argv[2]).unwrap().parse().unwrap();
-                if entry.argv[1] == b"n" && n != top + 1 {
-                    wrong.get_or_insert(format!("{shown}: {n} follows {top}"));
+        let outcome = replay::replay(
+            contents.as_slice(),
+            0,
+            part.is_grouped(),
+            &mut |entry: replay::Entry| {
+                if entry.argv[0] == b"SET" {
+                    let n: u64 = std::str::from_utf8(&entry.argv[2]).unwrap().parse().unwrap();
+                    if entry.argv[1] == b"n" && n != top + 1 {
+                        wrong.get_or_insert(format!("{shown}: {n} follows {top}"));
+                    }
+                    top = n;
                 }
-                top = n;
-            }
-            ControlFlow::Continue(())
-        });
+                ControlFlow::Continue(())
+            },
+        );
         if let Some(wrong) = wrong {
             return Err(wrong);
         }
@@ -360,9 +365,6 @@ fn start(dir: &Path) -> Result<Found, String> {
             Outcome::Truncated { valid_up_to, .. } | Outcome::Damaged { valid_up_to, .. } => {
                 valid_up_to
             }
-            // The first sector of a file of which nothing was synced is lost: the server does not
-            // know its groups for such, and refuses to start until check-aof has cut it.
-            Outcome::Bad { offset: 0, .. } if last && contents[0] == 0 => 0,
             other => return Err(format!("{shown}: {other:?}")),
         };
         if !last || part.kind == PartKind::Base {

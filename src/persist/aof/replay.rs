@@ -116,21 +116,22 @@ impl<F: FnMut(Entry) -> ControlFlow<()>> Replay for F {
     }
 }
 
-/// Reads commands from `file`, which is at `offset`, to its end.
-pub fn replay<R: Read>(file: R, offset: u64, user: &mut impl Replay) -> io::Result<Outcome> {
+/// Reads commands from `file`, which is at `offset`, to its end. In a file that is `grouped` from its
+/// beginning, whatever is no group, no command and no comment of ours is damage.
+pub fn replay<R: Read>(
+    file: R,
+    offset: u64,
+    grouped: bool,
+    user: &mut impl Replay,
+) -> io::Result<Outcome> {
     let mut input = Input::new(file, offset);
-    let mut run = Run {
-        user,
-        valid_up_to: offset,
-        commands: 0,
-        in_multi: false,
-        grouped: false,
-        stopped: None,
-    };
+    let mut run =
+        Run { user, valid_up_to: offset, commands: 0, in_multi: false, grouped, stopped: None };
     let outcome = run.read_on(&mut input)?;
     let (valid_up_to, in_multi) = (run.valid_up_to, run.in_multi);
     let damaged = |what: String| Outcome::Damaged { valid_up_to, what };
     Ok(match outcome {
+        None if in_multi && run.grouped => damaged("the file ends inside a transaction".to_owned()),
         None if in_multi => Outcome::Truncated { valid_up_to, in_multi },
         None => {
             let (commands, stopped) = (run.commands, run.stopped);
@@ -160,6 +161,8 @@ struct Run<'u, U> {
 enum Note {
     /// One that is passed over, or was told.
     Passed,
+    /// One that has no meaning here.
+    Unknown,
     /// The file ends in it.
     Short,
     /// The writer stopped in order.
@@ -184,8 +187,13 @@ impl<U: Replay> Run<'_, U> {
                     self.stopped = secs;
                     self.valid_up_to = input.offset();
                 }
-                Note::Passed if self.in_multi => {}
-                Note::Passed => self.valid_up_to = input.offset(),
+                // Passing over it could pass over commands: damage does not end with the line.
+                Note::Unknown if self.grouped => {
+                    let what = "a comment that nobody writes here".to_owned();
+                    return Ok(Some(Outcome::Damaged { valid_up_to: self.valid_up_to, what }));
+                }
+                Note::Passed | Note::Unknown if self.in_multi => {}
+                Note::Passed | Note::Unknown => self.valid_up_to = input.offset(),
                 Note::Short => {
                     let (valid_up_to, in_multi) = (self.valid_up_to, self.in_multi);
                     return Ok(Some(Outcome::Truncated { valid_up_to, in_multi }));
@@ -292,7 +300,7 @@ fn annotation<R: Read>(
         return Ok(Note::Group(group::Header::parse(line)));
     }
     if !line.ends_with(b"\n") {
-        return Ok(if input.skip_line()? { Note::Passed } else { Note::Short });
+        return Ok(if input.skip_line()? { Note::Unknown } else { Note::Short });
     }
     if let Some(secs) = line.strip_prefix(STOPPED_PREFIX.as_bytes()) {
         return Ok(Note::Stopped(number(secs.trim_ascii())));
@@ -300,8 +308,9 @@ fn annotation<R: Read>(
     let secs = line.strip_prefix(b"#TS:").map(<[u8]>::trim_ascii).and_then(number);
     if let Some(secs) = secs {
         user.timestamp(secs, at);
+        return Ok(Note::Passed);
     }
-    Ok(Note::Passed)
+    Ok(Note::Unknown)
 }
 
 enum Parsed {
@@ -393,7 +402,7 @@ mod tests {
             seen.push((words.join(" "), entry.framing));
             ControlFlow::Continue(())
         };
-        let outcome = replay(file, 0, &mut user).unwrap();
+        let outcome = replay(file, 0, false, &mut user).unwrap();
         (seen, outcome)
     }
 

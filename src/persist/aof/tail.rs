@@ -76,7 +76,7 @@ pub fn commands_behind(file: &DiskFile, offset: u64) -> Result<BTreeMap<String, 
         ControlFlow::Continue(())
     };
     // However it ends: this is what can be said of it.
-    let _ = replay::replay(tail, from, &mut count);
+    let _ = replay::replay(tail, from, false, &mut count);
     Ok(found)
 }
 

@@ -23,6 +23,9 @@ pub fn add_increment(
     let tainted = journal.is_tainted();
     next.seal_increment(journal.seal().filter(|_| !tainted));
     let path = next.new_increment(name).path(dir);
+    if journal.has_checksums() {
+        next.mark_grouped();
+    }
     tracing::info!("Creating AOF incr file {} on background rewrite", path.display());
     let file = disk.create_log(&path)?;
     disk.sync_dir(dir)?;
