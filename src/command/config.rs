@@ -143,7 +143,17 @@ fn working_directory(config: &Config) -> Text {
 fn resetstat(ax: &mut AdminCtx) -> CmdResult {
     use std::sync::atomic::Ordering;
     ax.core.stats.reset();
-    for counter in [&ax.core.clients.accepted, &ax.core.clients.rejected, &ax.core.garbage_freed] {
+    let core = ax.core;
+    for counter in [
+        &core.clients.accepted,
+        &core.clients.rejected,
+        &core.clients.evicted,
+        &core.garbage_freed,
+        &core.scripts.evicted,
+        &core.eviction.keys,
+        &core.eviction.exceeded_ms,
+        &core.eviction.exceeding_since,
+    ] {
         counter.store(0, Ordering::Relaxed);
     }
     Ok(ax.cx.reply.ok())
@@ -207,6 +217,17 @@ fn quoted(word: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use crate::command::house::House;
+
+    #[test]
+    fn resetstat_begins_the_counters_of_evictions_anew() {
+        use std::sync::atomic::Ordering;
+        let mut house = House::new();
+        let counters =
+            [&house.core.eviction.keys, &house.core.clients.evicted, &house.core.scripts.evicted];
+        counters.iter().for_each(|counter| counter.store(5, Ordering::Relaxed));
+        assert_eq!(house.run("config resetstat"), "+OK|");
+        assert!(counters.iter().all(|counter| counter.load(Ordering::Relaxed) == 0));
+    }
 
     #[test]
     fn settings_are_shown_and_changed_or_refused_together() {

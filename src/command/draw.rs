@@ -9,13 +9,28 @@ use crate::resp::reply::Reply;
 /// one by one until enough differ.
 const GATHER_FACTOR: usize = 3;
 
+/// Bytes of the shortest element in a reply: an empty string.
+const REPLY_BYTES_MIN: u64 = 6;
+
 /// Refuses to write on when what was drawn, with repetitions, has passed the size a string may
 /// have: a count is cheap to ask for.
 pub fn check_size(reply: &Reply, start: usize, env: &Env) -> Result<(), CmdError> {
     match (reply.len() - start) as u64 <= env.string_bytes_max {
         true => Ok(()),
-        false => Err(CmdError::err("the reply exceeds maximum allowed size (proto-max-bulk-len)")),
+        false => Err(too_large()),
     }
+}
+
+/// Refuses a count that would pass this size whatever is drawn, before anything is.
+pub fn check_count(count: usize, env: &Env) -> Result<(), CmdError> {
+    match (count as u64).saturating_mul(REPLY_BYTES_MIN) <= env.string_bytes_max {
+        true => Ok(()),
+        false => Err(too_large()),
+    }
+}
+
+fn too_large() -> CmdError {
+    CmdError::err("the reply exceeds maximum allowed size (proto-max-bulk-len)")
 }
 
 /// Up to `count` different elements of a collection of `len`, in random order: from `all` of them

@@ -1,7 +1,7 @@
 //! OBJECT and MEMORY: how keys are stored and what that takes.
 
 use crate::command::help::help;
-use crate::config::MaxmemoryPolicy;
+use crate::config::{Config, MaxmemoryPolicy};
 use crate::engine::command::Command;
 use crate::engine::context::{AdminCtx, Ctx};
 use crate::keyspace::entry::{Entry, Held, Text};
@@ -41,7 +41,7 @@ pub const COMMANDS: &[Command] = &[
         Spec::new("object|help", Group::Generic, Exactly(2)).loading().stale().since("6.2.0"),
     ),
     Command::admin(idletime, object("object|idletime", "2.2.3")),
-    Command::data(refcount, object("object|refcount", "2.2.3")),
+    Command::admin(refcount, object("object|refcount", "2.2.3")),
     Command::container(Spec::new("memory", Group::Server, AtLeast(2)).container().since("4.0.0")),
     Command::admin(doctor, memory_told("memory|doctor")),
     Command::admin(memory_help, memory("memory|help").loading().stale()),
@@ -93,15 +93,22 @@ fn encoding(cx: &mut Ctx) -> CmdResult {
 }
 
 /// OBJECT REFCOUNT key
-fn refcount(cx: &mut Ctx) -> CmdResult {
-    let shared = asked(cx)?.map(|entry| match entry.held() {
-        Held::Text(Text::Int(0..SHARED_INTEGERS)) => i64::from(i32::MAX),
+fn refcount(ax: &mut AdminCtx) -> CmdResult {
+    let config = ax.core.config.load();
+    // Redis shares integers unless each needs an access time of its own.
+    let shares = config.maxmemory == 0 || !(is_lfu(config.maxmemory_policy) || is_lru(&config));
+    let shared = asked(&mut ax.cx)?.map(|entry| match entry.held() {
+        Held::Text(Text::Int(0..SHARED_INTEGERS)) if shares => i64::from(i32::MAX),
         _ => 1,
     });
     Ok(match shared {
-        Some(count) => cx.reply.int(count),
-        None => cx.reply.null(),
+        Some(count) => ax.cx.reply.int(count),
+        None => ax.cx.reply.null(),
     })
+}
+
+fn is_lru(config: &Config) -> bool {
+    matches!(config.maxmemory_policy, MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru)
 }
 
 fn is_lfu(policy: MaxmemoryPolicy) -> bool {
@@ -284,6 +291,11 @@ mod tests {
             ("object encoding none", "$-1|"),
             ("object refcount int", ":2147483647|"),
             ("object refcount text", ":1|"),
+            ("config set maxmemory 10gb maxmemory-policy volatile-lru", "+OK|"),
+            ("object refcount int", ":1|"),
+            ("config set maxmemory-policy volatile-ttl", "+OK|"),
+            ("object refcount int", ":2147483647|"),
+            ("config set maxmemory 0 maxmemory-policy noeviction", "+OK|"),
             ("object idletime text", ":7|"),
             ("object idletime none", "$-1|"),
             ("config set maxmemory-policy allkeys-lfu", "+OK|"),

@@ -1,5 +1,7 @@
 //! Saving and ending: SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE, SHUTDOWN.
 
+use std::sync::atomic::Ordering;
+
 use crate::config::ShutdownOn;
 use crate::engine::command::Command;
 use crate::engine::context::AdminCtx;
@@ -130,8 +132,12 @@ fn shutdown(cx: &mut AdminCtx) -> CmdResult {
         return Err(CmdError::Syntax);
     }
     if abort {
-        // A shutdown here waits for no replica, so there is never one to be called off.
-        return Err(CmdError::err("No shutdown in progress."));
+        // A shutdown that has begun waits for nothing.
+        if !cx.core.shutdown.scheduled.swap(false, Ordering::AcqRel) {
+            return Err(CmdError::err("No shutdown in progress."));
+        }
+        tracing::warn!("Shutdown manually aborted.");
+        return Ok(cx.cx.reply.ok());
     }
     if !cx.cx.db.hold().covers(&ShardSet::ALL) && !how.nosave {
         return Err(gate::busy(cx.core));

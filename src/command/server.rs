@@ -140,7 +140,9 @@ fn flushall(ax: &mut AdminCtx) -> CmdResult {
     let databases = u32::try_from(ax.core.config.load().databases).unwrap_or(0);
     let done = empty(&mut ax.cx, 0..databases)?;
     let in_transaction = !ax.cx.may_block;
-    saving::after_flush(ax.core, ax.cx.db.hold(), in_transaction);
+    if saving::after_flush(ax.core, ax.cx.db.hold(), in_transaction) {
+        ax.cx.db.fx().dirty = 0;
+    }
     Ok(done)
 }
 

@@ -344,6 +344,7 @@ fn srandmember(cx: &mut Ctx) -> CmdResult {
     let Some(set) = set else { return Ok(cx.reply.empty_array()) };
     let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     if count < 0 {
+        draw::check_count(wanted, env)?;
         let start = cx.reply.len();
         cx.reply.array(wanted);
         for member in (0..wanted).map_while(|_| set.random()) {

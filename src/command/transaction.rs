@@ -119,6 +119,20 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_that_has_begun_is_not_stopped_by_want_of_memory() {
+        let mut house = House::new();
+        for line in ["multi", "incr x", "config set maxmemory 1", "incr x"] {
+            house.run(line);
+        }
+        assert_eq!(house.run("exec"), "*3|:1|+OK|:2|");
+        assert!(house.run("incr x").starts_with("-OOM "));
+        for line in ["multi", "get x"] {
+            house.run(line);
+        }
+        assert_eq!(house.run("exec"), "*1|$1|2|");
+    }
+
+    #[test]
     fn a_watched_key_that_another_touches_breaks_the_transaction() {
         let mut house = House::new();
         let other = house.connect();

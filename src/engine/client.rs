@@ -66,6 +66,8 @@ pub struct Figures {
     pub query_room: AtomicU64,
     /// Bytes of memory its connection uses.
     pub memory: AtomicU64,
+    /// What it gives back once its connection is ended; [`GONE`] when it has.
+    pub leaving: AtomicU64,
     /// Room of the reply buffer.
     pub reply_room: AtomicU64,
     /// Bytes of the commands queued by MULTI.
@@ -259,7 +261,14 @@ impl Reader for Client {
         let counts = &self.figures.subscriptions;
         counts.iter().any(|count| count.load(Ordering::Relaxed) > 0)
     }
+
+    fn unread(&self) -> usize {
+        self.mail.lock().bytes.capacity()
+    }
 }
+
+/// See [`Figures::leaving`].
+const GONE: u64 = u64::MAX;
 
 /// All clients, by id.
 #[derive(Default)]
@@ -268,6 +277,8 @@ pub struct Clients {
     next_id: AtomicU64,
     /// Memory that connections use, bytes.
     pub memory: AtomicU64,
+    /// Of it, what clients that were ended for the want of memory have not given back yet.
+    pub leaving: AtomicU64,
     /// Held while large clients are ended for the want of memory.
     pub evicting: Mutex<()>,
     /// Clients ended for that.
@@ -279,6 +290,24 @@ pub struct Clients {
 }
 
 impl Clients {
+    /// Notes that a client, which is about to be ended, will give so many bytes back.
+    pub fn expect_back(&self, client: &Client, bytes: u64) {
+        self.leaving.fetch_add(bytes, Ordering::AcqRel);
+        let noted = &client.figures.leaving;
+        if noted.compare_exchange(0, bytes, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // It has left by itself.
+            self.leaving.fetch_sub(bytes, Ordering::AcqRel);
+        }
+    }
+
+    /// A client has given back what it used.
+    pub fn gave_back(&self, client: &Client) {
+        let bytes = client.figures.leaving.swap(GONE, Ordering::AcqRel);
+        if bytes != GONE {
+            self.leaving.fetch_sub(bytes, Ordering::AcqRel);
+        }
+    }
+
     /// An id for a new client.
     pub fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed) + 1

@@ -160,6 +160,8 @@ pub struct Debug {
 /// The order to end.
 #[derive(Default)]
 pub struct Shutdown {
+    /// A signal has asked for it, and it has not begun.
+    pub scheduled: AtomicBool,
     /// Set once the process shall end; threads look at it.
     pub stop: AtomicBool,
     /// What the main thread waits for: the exit code.
@@ -273,9 +275,10 @@ impl Core {
     }
 
     /// Memory that `maxmemory` bounds: all but what the backlog keeps for replicas that lag, which
-    /// evicting would only make longer.
+    /// evicting would only make longer, and what clients that were ended are about to give back.
     pub fn memory_counted(&self, allocated: u64) -> u64 {
-        allocated.saturating_sub(self.persist.backlog.excess())
+        let leaving = self.clients.leaving.load(Ordering::Relaxed);
+        allocated.saturating_sub(self.persist.backlog.excess()).saturating_sub(leaving)
     }
 
     /// Whether a command that needs memory has to be refused. Asking the allocator costs more than

@@ -135,8 +135,8 @@ impl Looker<'_> {
     /// Says whether it ended for lack of time rather than for lack of keys.
     fn free(&self, worker: &Worker, pool: &mut Pool, deadline: Option<Steady>) -> bool {
         loop {
-            let used = self.core.memory_counted(Memory::allocated());
-            let Some(wanted) = used.checked_sub(self.config.maxmemory).filter(|more| *more > 0)
+            let Some(wanted) =
+                self.used().checked_sub(self.config.maxmemory).filter(|more| *more > 0)
             else {
                 return true;
             };
@@ -153,6 +153,16 @@ impl Looker<'_> {
             if deadline.is_some_and(|deadline| clock::steady() >= deadline) {
                 return true;
             }
+        }
+    }
+
+    /// Memory in use that evicting can make less. Who caches keys is told of each that goes, and
+    /// what it has not read yet must not make more of them go.
+    fn used(&self) -> u64 {
+        let used = self.core.memory_counted(Memory::allocated());
+        match self.core.has_attention(Attention::TRACKED) {
+            true => used.saturating_sub(self.core.tracking.unread()),
+            false => used,
         }
     }
 

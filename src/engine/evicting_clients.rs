@@ -66,6 +66,7 @@ fn evict(core: &Core, limit: u64) {
             continue;
         }
         tracing::info!("Evicting client: {}", describe(core, &client));
+        core.clients.expect_back(&client, bytes);
         blocking::end_connection(core, &client);
         core.clients.evicted.fetch_add(1, Ordering::Relaxed);
         used = used.saturating_sub(bytes);

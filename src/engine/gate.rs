@@ -138,8 +138,8 @@ pub fn check(
     check_slowly(core, session, row, args, protocol, attention)
 }
 
-/// The same for a command of a transaction that has begun: that the disk fails now is no reason to
-/// stop half way.
+/// The same for a command of a transaction that has begun: that the disk or a replica fails now, or
+/// that memory has run out, is no reason to stop half way.
 pub fn check_queued(
     core: &Core,
     session: &Session,
@@ -147,8 +147,11 @@ pub fn check_queued(
     args: &Args,
     protocol: Protocol,
 ) -> Result<(), Refusal> {
-    let disk = Attention::SNAPSHOT_FAILED | Attention::JOURNAL_FAILED;
-    let attention = core.attention.load(Ordering::Relaxed) & !disk;
+    let of_exec = Attention::SNAPSHOT_FAILED
+        | Attention::JOURNAL_FAILED
+        | Attention::REPLICAS_WANTED
+        | Attention::OUT_OF_MEMORY;
+    let attention = core.attention.load(Ordering::Relaxed) & !of_exec;
     check_slowly(core, session, row, args, protocol, attention)
 }
 

@@ -104,24 +104,26 @@ pub fn save_now(core: &Core, hold: &Hold) -> Result<(), SnapshotError> {
 
 /// FLUSHALL: a snapshot of before must not come back, neither from a child at work nor at the next
 /// start. The hold has all shards, which are empty. Inside a transaction the moment for a snapshot
-/// comes after its end.
-pub fn after_flush(core: &Core, hold: &Hold, in_transaction: bool) {
+/// comes after its end. Says whether a snapshot holds the change.
+pub fn after_flush(core: &Core, hold: &Hold, in_transaction: bool) -> bool {
     if core.has_attention(Attention::LOADING) {
-        return;
+        return false;
     }
     if core.persist.kill_child(&Work::Save) {
         core.persist.await_no_child();
     }
     if core.config.load().save.is_empty() {
-        return;
+        return false;
     }
     if in_transaction {
         core.persist.book.lock().save_scheduled = true;
-        return;
+        return false;
     }
-    if let Err(error) = save_now(core, hold) {
+    let saved = save_now(core, hold);
+    if let Err(error) = &saved {
         tracing::warn!("Error saving the snapshot after FLUSHALL: {error}");
     }
+    saved.is_ok()
 }
 
 /// BGSAVE. `schedule` says what to do while a rewrite is under way.

@@ -45,6 +45,8 @@ const INPUT_BYTES_GROWN: usize = 64 * 1024;
 const INPUT_BYTES_KEPT: usize = 256 * 1024;
 /// Reply buffers larger than this are given back when they are empty.
 const OUTPUT_BYTES_KEPT: usize = 64 * 1024;
+/// So are those that grew for messages of this size: many clients get the same.
+const MAIL_BYTES_KEPT: usize = 4 * 1024;
 /// Replies of this size are handed to the socket before more requests are executed.
 const OUTPUT_BYTES_A_TURN: usize = 1024 * 1024;
 /// A client that leaves so much unread has no more requests executed until it reads.
@@ -60,6 +62,8 @@ pub struct Connection<S> {
     reply: Reply,
     /// Bytes of the reply buffer that are sent.
     sent: usize,
+    /// The reply buffer has grown for what others have sent: it is given back when it is empty.
+    mailed: bool,
     /// The moment of the last requests.
     now: UnixMs,
     /// Since when the soft output limit is passed.
@@ -104,6 +108,7 @@ impl<S: Socket> Connection<S> {
             input: Vec::new(),
             reply: Reply::new(Protocol::Resp2),
             sent: 0,
+            mailed: false,
             now: UnixMs::now(),
             soft_since: None,
             postponed: false,
@@ -436,6 +441,7 @@ impl<S: Socket> Connection<S> {
         if mail.after != LogOffset::default() {
             self.await_journal(mail.after).await;
         }
+        self.mailed |= mail.bytes.len() > MAIL_BYTES_KEPT;
         self.reply.buffer().extend_from_slice(&mail.bytes);
     }
 
@@ -458,7 +464,7 @@ impl<S: Socket> Connection<S> {
             self.sent = 0;
             let out = self.reply.buffer();
             out.clear();
-            if out.capacity() > OUTPUT_BYTES_KEPT {
+            if std::mem::take(&mut self.mailed) || out.capacity() > OUTPUT_BYTES_KEPT {
                 *out = Vec::new();
             }
         }
@@ -619,5 +625,7 @@ impl<S: Socket> Connection<S> {
         while !transaction::unwatch(core, &mut self.session) {
             tokio::time::sleep(BUSY_PAUSE).await;
         }
+        (self.input, self.reply) = (Vec::new(), Reply::new(Protocol::Resp2));
+        core.clients.gave_back(&self.session.client);
     }
 }

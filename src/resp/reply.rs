@@ -131,6 +131,8 @@ impl Reply {
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) -> Replied {
         self.line(b'$', bytes.len() as i64);
+        // At once: room for the two bytes at the end alone would double a large buffer.
+        self.out.reserve(bytes.len() + 2);
         self.out.extend_from_slice(bytes);
         self.raw(b"\r\n")
     }

@@ -1,5 +1,8 @@
 //! SIGTERM and SIGINT: an orderly end; a second SIGINT: an end at once.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::ShutdownOn;
@@ -50,9 +53,21 @@ async fn serve(core: &'static Core) -> std::io::Result<()> {
     }
 }
 
-/// Stops on a thread of its own, so that another signal is heard meanwhile.
+/// How often a shutdown that waits looks whether it may begin.
+const PAUSED_LOOK: Duration = Duration::from_millis(10);
+
+/// Stops on a thread of its own, so that another signal is heard meanwhile. While DEBUG PAUSE-CRON
+/// holds background work, SHUTDOWN ABORT can call it off.
 fn stop(core: &'static Core, how: ShutdownOn) {
+    core.shutdown.scheduled.store(true, Ordering::Release);
     let spawned = std::thread::Builder::new().name("stop".to_owned()).spawn(move || {
+        let scheduled = &core.shutdown.scheduled;
+        while scheduled.load(Ordering::Acquire) && core.debug.cron_paused.load(Ordering::Relaxed) {
+            std::thread::sleep(PAUSED_LOOK);
+        }
+        if !scheduled.swap(false, Ordering::AcqRel) {
+            return;
+        }
         let hold = core.keyspace.lock_all();
         let how = stopping::without_redundancy(core, how);
         if stopping::prepare(core, &hold, how).is_ok() {

@@ -20,6 +20,8 @@ const CHANNEL: &[u8] = b"__redis__:invalidate";
 pub trait Reader: Listener {
     /// Whether it listens to channels.
     fn is_subscribed(&self) -> bool;
+    /// Memory of what it was told and has not read, bytes.
+    fn unread(&self) -> usize;
 }
 
 /// What CLIENT TRACKING ON asked for.
@@ -128,6 +130,11 @@ impl Tracking {
     /// Clients that track.
     pub fn count(&self) -> usize {
         self.trackers.read().len()
+    }
+
+    /// Memory of what clients that track were told and have not read, bytes.
+    pub fn unread(&self) -> u64 {
+        self.trackers.read().values().map(|tracker| tracker.reader.unread() as u64).sum()
     }
 
     /// Prefixes somebody wants to hear of.

@@ -98,8 +98,12 @@ pub(super) fn restore(cx: &mut Ctx) -> CmdResult {
     };
     let dumped = verify(payload, checked)
         .map_err(|_| CmdError::Const("ERR DUMP payload version or checksum are wrong"))?;
-    let value = decode(dumped.code, Dialect::Redis, dumped.payload, &cx.db.env().limits)
-        .map_err(|_| CmdError::Const("ERR Bad data format"))?;
+    let value = decode(dumped.code, Dialect::Redis, dumped.payload, &cx.db.env().limits).map_err(
+        |error| {
+            tracing::warn!("RESTORE: integrity check failed: {error}");
+            CmdError::Const("ERR Bad data format")
+        },
+    )?;
     let base = if options.absolute { 0 } else { cx.now.0 };
     let deadline = (ttl > 0).then(|| UnixMs(ttl.saturating_add(base)));
 

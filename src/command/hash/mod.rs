@@ -449,6 +449,7 @@ fn hrandfield(cx: &mut Ctx) -> CmdResult {
     let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     let mut answer = Fields { reply: cx.reply, with_values };
     if count < 0 {
+        draw::check_count(wanted, env)?;
         let start = answer.reply.len();
         answer.head(wanted);
         for pair in (0..wanted).map_while(|_| hash.random()) {
@@ -493,6 +494,18 @@ impl Fields<'_> {
 #[cfg(test)]
 mod tests {
     use crate::command::house::House;
+
+    #[test]
+    fn a_count_whose_reply_can_only_be_too_large_draws_nothing() {
+        let mut house = House::new();
+        for line in ["hset h a 1", "sadd s a", "zadd z 1 a"] {
+            house.run(line);
+        }
+        for line in ["hrandfield h", "srandmember s", "zrandmember z"] {
+            let refused = "-ERR the reply exceeds maximum allowed size (proto-max-bulk-len)|";
+            assert_eq!(house.run(&format!("{line} -4000000000000000000")), refused, "{line}");
+        }
+    }
 
     #[test]
     fn replies_are_those_of_redis() {

@@ -274,6 +274,7 @@ pub(super) fn zrandmember(cx: &mut Ctx) -> CmdResult {
     };
     let (len, times) = (zset.len(), usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX));
     if count < 0 {
+        draw::check_count(times, env)?;
         let start = cx.reply.len();
         members_head(cx.reply, times, scores);
         for _ in 0..times {

@@ -263,6 +263,12 @@ fn replay_commands(
     let broken = match outcome {
         // Going on without it would lose it at the next rewrite.
         Ok(Outcome::Stopped { offset }) => {
+            if let Some(name) = player.unknown {
+                return Err(LoadError::File(format!(
+                    "Unknown command '{name}' reading the append only file {shown} at offset \
+                     {offset}"
+                )));
+            }
             return Err(LoadError::File(format!(
                 "A command of the append only file {shown} at offset {offset} can't be executed: {}",
                 refused.map(|error| error.to_string()).unwrap_or_default()
@@ -296,6 +302,9 @@ fn replay_commands(
     Ok(false)
 }
 
+/// Characters shown of the name of a command that does not exist.
+const UNKNOWN_CHARS_MAX: usize = 128;
+
 /// A session that replays commands.
 struct Player {
     worker: Worker,
@@ -307,6 +316,8 @@ struct Player {
     errors: u64,
     commands: u64,
     delay: i32,
+    /// The command that does not exist here.
+    unknown: Option<String>,
 }
 
 impl Player {
@@ -325,6 +336,7 @@ impl Player {
             errors: 0,
             commands: 0,
             delay: config.key_load_delay,
+            unknown: None,
         }
     }
 
@@ -332,7 +344,10 @@ impl Player {
     fn play(&mut self, argv: &[Vec<u8>], end: u64) -> Result<(), CmdError> {
         let core = self.worker.core;
         let args = OwnedArgs::new(argv.iter().map(Vec::as_slice));
-        let row = gate::find(core, &args.args())?;
+        let row = gate::find(core, &args.args()).inspect_err(|_| {
+            let name = String::from_utf8_lossy(args.args().word(0));
+            self.unknown = Some(name.escape_debug().take(UNKNOWN_CHARS_MAX).collect());
+        })?;
         dispatch::execute(
             &self.worker,
             &self.env,
