@@ -95,7 +95,7 @@ async function settled(queue, wanted) {
 async function through() {
   const queue = opened(new Queue('through', { connection }));
   const flows = opened(new FlowProducer({ connection }));
-  const events = opened(new QueueEvents('through', { connection }));
+  const events = opened(new QueueEvents('through', { connection, lastEventId: '0-0' }));
   const told = new Set();
   events.on('completed', ({ jobId }) => told.add(jobId));
   await events.waitUntilReady();
