@@ -17,7 +17,7 @@ from linear import check, history
 LONG = '--long' in sys.argv
 sys.argv = [word for word in sys.argv if word not in ('--short', '--long')]
 SERVER = served('transfers')
-ROUNDS, SECONDS = (6, 8) if LONG else (2, 2)
+ROUNDS, SECONDS = (6, 4) if LONG else (2, 2)
 HISTORIES = 400 if LONG else 40
 FORK = multiprocessing.get_context('fork')
 

@@ -113,7 +113,6 @@ async function through() {
   await until('events of all', () => [...wanted.keys()].every((id) => told.has(id)));
   const ticks = () => [...ran.keys()].filter((id) => id.startsWith('repeat:')).length;
   const before = ticks();
-  if (before < 3) throw new Error(`${before} ticks`);
   await until('ticks go on', () => ticks() >= before + 3);
   same((await repeating.getJobSchedulers()).map(({ key }) => key), ['tick'], 'schedulers');
   await repeating.removeJobScheduler('tick');
