@@ -37,3 +37,12 @@ def mark_and_sleep(path, seconds):
     pathlib.Path(path).touch()
     time.sleep(seconds)
     return path
+
+
+@app.task
+def twice(number, path=None, seconds=0):
+    """Leaves a mark first, if it is to."""
+    if path:
+        pathlib.Path(path).touch()
+    time.sleep(seconds)
+    return 2 * number

@@ -136,13 +136,35 @@ fn loading_progress(core: &Core, out: &mut Fields) {
     let (total, done) =
         (loading.total.load(Ordering::Relaxed), loading.done.load(Ordering::Relaxed));
     let share = done as f64 / total.max(1) as f64;
-    let elapsed = UnixMs::now().secs().saturating_sub(since.max(0).unsigned_abs()).max(1);
-    let speed = done as f64 / elapsed as f64;
-    let left = if speed > 0.0 { (total.saturating_sub(done)) as f64 / speed } else { 1.0 };
+    let elapsed = UnixMs::now().secs().saturating_sub(since.max(0).unsigned_abs());
     out.put("loading_start_time", since);
     out.put("loading_total_bytes", total);
     out.put("loading_rdb_used_mem", loading.memory.load(Ordering::Relaxed));
     out.put("loading_loaded_bytes", done);
     out.put("loading_loaded_perc", format_args!("{:.2}", share * 100.0));
-    out.put("loading_eta_seconds", left as u64);
+    out.put("loading_eta_seconds", loading_seconds_left(elapsed, done, total));
+}
+
+/// How long loading will take, of which so many whole seconds have passed. Clients wait that long
+/// before they ask again, so the first bytes do not count as a speed.
+fn loading_seconds_left(elapsed: u64, done: u64, total: u64) -> u64 {
+    if elapsed < 2 || done == 0 {
+        return 1;
+    }
+    let speed = done as f64 / elapsed as f64;
+    (total.saturating_sub(done) as f64 / speed) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loading_seconds_left_the_first_bytes_are_no_speed() {
+        assert_eq!(loading_seconds_left(0, 9, 1_000_000), 1);
+        assert_eq!(loading_seconds_left(1, 9, 1_000_000), 1);
+        assert_eq!(loading_seconds_left(5, 0, 1_000_000), 1);
+        assert_eq!(loading_seconds_left(10, 250_000, 1_000_000), 30);
+        assert_eq!(loading_seconds_left(10, 1_000_000, 1_000_000), 0);
+    }
 }
