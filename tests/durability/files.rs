@@ -143,7 +143,11 @@ fn command_that_does_not_exist_is_refused_with_its_offset() {
     let last = part(dir.path(), ".incr.aof");
     let whole = fs::metadata(&last).unwrap().len();
     append(&last, b"*2\r\n$7\r\nNOTHERE\r\n$1\r\nk\r\n");
-    refused(dir.path(), AOF, &["Unknown command 'NOTHERE' reading the append only file", &format!("at offset {whole}")]);
+    refused(
+        dir.path(),
+        AOF,
+        &["Unknown command 'NOTHERE' reading the append only file", &format!("at offset {whole}")],
+    );
 }
 
 #[test]
