@@ -103,7 +103,8 @@ def check(client, writers, context):
 
 
 def journal_on_full_disk(rng, policy, totals):
-    with small_disk(8) as disk:
+    # Large enough that the writers cannot fill it again once the filler has gone: they would wait.
+    with small_disk(96) as disk:
         server = Server(disk)
         options = ["--appendonly", "yes", "--appendfsync", policy, "--save", "",
                    "--auto-aof-rewrite-percentage", "0"]
@@ -290,7 +291,9 @@ def rewrites_on_full_disk(totals):
 
 def fail(server, text):
     # The log goes with the server; what matters of it is told here.
-    print(f"{text}\n{server.log_tail(40)}", file=sys.stderr)
+    stat = os.statvfs(server.dir)
+    left = f"{stat.f_bavail * stat.f_frsize} bytes left"
+    print(f"{text} ({left})\n{server.log_tail(40)}", file=sys.stderr)
     raise SystemExit(1)
 
 
