@@ -44,7 +44,7 @@ const HEAD: &str = "\
 
 /// Settings of Redis that have another default here, and why.
 const OTHER_DEFAULTS: [(&str, &str); 1] =
-    [("io-threads", "here threads run commands too: as many as cores, at most 8")];
+    [("io-threads", "here threads run commands too: one fewer than cores, at most 8")];
 
 /// Settings whose rule the facts state differently from a real server.
 const OTHER_RULES: [(&str, &str); 1] =

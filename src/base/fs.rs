@@ -263,6 +263,16 @@ impl Disk {
 }
 
 impl DiskFile {
+    /// The same file opened once more, whatever it is called by now: the kernel tells errors of
+    /// writing back to each of the two.
+    pub fn reopen(&self) -> FsResult<DiskFile> {
+        use std::os::fd::AsRawFd;
+        let name = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let opened = OpenOptions::new().write(true).open(name);
+        let file = opened.map_err(|error| self.error(Verb::Open, error))?;
+        Ok(DiskFile { file, path: self.path.clone(), disk: self.disk.clone() })
+    }
+
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path

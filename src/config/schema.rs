@@ -559,8 +559,11 @@ fn bind_default() -> Vec<String> {
 /// Most threads that are started without being asked for.
 const THREADS_DEFAULT_MAX: usize = 8;
 
+/// One core is left to the kernel's network work, the file thread and the child of a snapshot: a
+/// thread for it as well takes more CPU an operation, and on two cores serves fewer.
 fn threads_default() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_DEFAULT_MAX)
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.saturating_sub(1).clamp(1, THREADS_DEFAULT_MAX)
 }
 
 fn is_base_name(name: &[u8]) -> bool {

@@ -268,6 +268,8 @@ impl<E: Keyed> Dict<E> {
                     // SAFETY: the slot is initialized; it is read as an address only.
                     let address = unsafe { bucket.slots[slot].as_ptr().cast::<usize>().read() };
                     prefetch_address(address & !7);
+                    // A small value lies behind the key, most often in the next line.
+                    prefetch_address((address & !7) + 64);
                 }
             }
         }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::base::clock::{self, UnixMs};
+use crate::base::clock::{self, Steady, UnixMs};
 use crate::base::crc::{Crc64, combine_xz};
 use crate::base::fs::{DiskFile, FsError};
 use crate::persist::aof::group;
@@ -71,6 +71,15 @@ struct End {
     retired: Vec<(Arc<DiskFile>, LogOffset)>,
 }
 
+/// Syncs that were begun.
+#[derive(Default)]
+struct Begun {
+    /// What they will cover.
+    upto: LogOffset,
+    /// When the last of them was begun; none when it is over.
+    at: Option<Steady>,
+}
+
 /// Why the journal takes no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -112,6 +121,10 @@ pub struct Journal {
     /// Offset up to which a sync was asked for, and the bell of the file thread.
     wanted: Mutex<LogOffset>,
     bell: Condvar,
+    /// What the syncs that were begun will cover, and when the last of them was begun.
+    begun: Mutex<Begun>,
+    /// Rings when a sync is asked for that the one under way does not cover.
+    overlap_bell: Condvar,
     /// Syncs done.
     syncs: AtomicU64,
     /// How long the disk took for each.
@@ -146,6 +159,8 @@ impl Default for Journal {
             waiting: Mutex::default(),
             wanted: Mutex::default(),
             bell: Condvar::new(),
+            begun: Mutex::default(),
+            overlap_bell: Condvar::new(),
             syncs: AtomicU64::new(0),
             latencies: Mutex::default(),
             latency_max_us: AtomicU64::new(0),
@@ -458,6 +473,7 @@ impl Journal {
         if *wanted < upto {
             *wanted = upto;
             self.bell.notify_one();
+            self.overlap_bell.notify_one();
         }
     }
 
@@ -493,6 +509,90 @@ impl Journal {
         }
     }
 
+    /// A thread beside the file thread's: while the disk takes long for a sync, what has been
+    /// written since need not wait for its end. Ends when `stop` is set.
+    pub fn run_overlapping_syncs(&self, stop: &AtomicBool) {
+        let mut own: Option<(Arc<DiskFile>, DiskFile)> = None;
+        while !stop.load(Ordering::Acquire) {
+            let rest = {
+                let mut wanted = self.wanted.lock();
+                let rest = self.rest_before_overlap(*wanted);
+                if rest.is_none() {
+                    self.overlap_bell.wait_for(&mut wanted, SYNC_INTERVAL);
+                }
+                rest
+            };
+            let Some(rest) = rest else { continue };
+            if !rest.is_zero() {
+                // Asking again would not make it shorter.
+                std::thread::sleep(rest);
+            } else if let Some((file, upto)) = self.begin_overlap() {
+                if own.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, &file)) {
+                    own = file.reopen().ok().map(|opened| (file, opened));
+                }
+                if let Some((_, opened)) = &own {
+                    self.sync_file(opened, upto, upto);
+                }
+            }
+        }
+    }
+
+    /// How long to wait before a sync may be begun beside the one under way; none when there is
+    /// none, or nothing for it to do.
+    fn rest_before_overlap(&self, wanted: LogOffset) -> Option<Duration> {
+        let begun = self.begun.lock();
+        let since = begun.at.filter(|_| wanted > begun.upto)?;
+        Some(OVERLAP_AFTER.saturating_sub(since.elapsed()))
+    }
+
+    fn begin_overlap(&self) -> Option<(Arc<DiskFile>, LogOffset)> {
+        if self.is_tainted() {
+            return None;
+        }
+        let end = self.end.lock();
+        // What was switched away from is the file thread's.
+        let file = end.file.clone().filter(|_| end.retired.is_empty())?;
+        let upto = self.written();
+        let mut begun = self.begun.lock();
+        if upto <= begun.upto {
+            return None;
+        }
+        *begun = Begun { upto, at: Some(clock::steady()) };
+        Some((file, upto))
+    }
+
+    /// Syncs one file; says whether that worked. Then everything up to `covered` is durable;
+    /// otherwise nothing up to `owed` may be called so.
+    fn sync_file(&self, file: &DiskFile, covered: LogOffset, owed: LogOffset) -> bool {
+        let before = clock::steady();
+        let synced = file.sync_data();
+        self.note_latency(before.elapsed());
+        let Err(error) = synced else {
+            self.syncs.fetch_add(1, Ordering::Relaxed);
+            if !self.is_tainted() {
+                self.advance_synced(covered);
+            }
+            return true;
+        };
+        // Switched off meanwhile: nothing is owed any more.
+        if self.is_active() {
+            self.taint(owed, &error);
+        }
+        false
+    }
+
+    fn taint(&self, upto: LogOffset, error: &FsError) {
+        {
+            let mut tainted = self.tainted.lock();
+            *tainted = Some(tainted.map_or(upto, |before| before.max(upto)));
+        }
+        self.fail(error);
+        tracing::error!(
+            "What the append-only file could not sync may be lost by the kernel: writes are refused \
+             until a rewrite has put everything into new files"
+        );
+    }
+
     /// Makes everything written so far durable; says whether that worked. A failure is final for
     /// what was written: the kernel may have dropped it, and a second sync would report success
     /// over lost data.
@@ -502,29 +602,36 @@ impl Journal {
         }
         let began = UnixMs::now().0;
         let (file, upto, retired) = {
-            let mut end = self.end.lock();
-            (end.file.clone(), self.written(), std::mem::take(&mut end.retired))
+            let end = self.end.lock();
+            // They stay listed until they are synced: nothing behind them is durable before that.
+            (end.file.clone(), self.written(), end.retired.clone())
         };
-        let files = retired.iter().map(|(file, _)| file).chain(&file);
-        for file in files {
-            let before = clock::steady();
-            let synced = file.sync_data();
-            self.note_latency(before.elapsed());
-            if let Err(error) = synced {
-                if !self.is_active() {
-                    // Switched off meanwhile: nothing is owed any more.
-                    return false;
-                }
-                *self.tainted.lock() = Some(upto);
-                self.fail(&error);
-                tracing::error!(
-                    "What the append-only file could not sync may be lost by the kernel: writes \
-                     are refused until a rewrite has put everything into new files"
-                );
+        {
+            let mut begun = self.begun.lock();
+            let upto = begun.upto.max(upto);
+            *begun = Begun { upto, at: Some(clock::steady()) };
+        }
+        for (file, _) in &retired {
+            // What it holds is before what any other file holds.
+            let covered = LogOffset::default();
+            if !self.sync_file(file, covered, upto) {
                 return false;
             }
         }
-        self.syncs.fetch_add(1, Ordering::Relaxed);
+        if !retired.is_empty() {
+            let is_synced =
+                |file: &Arc<DiskFile>| retired.iter().any(|(of, _)| Arc::ptr_eq(of, file));
+            self.end.lock().retired.retain(|(file, _)| !is_synced(file));
+        }
+        if let Some(file) = &file
+            && !self.sync_file(file, upto, upto)
+        {
+            return false;
+        }
+        self.begun.lock().at = None;
+        if self.is_tainted() {
+            return false;
+        }
         let clean = self.written() == upto;
         self.unsynced_since.store(if clean { 0 } else { began }, Ordering::Relaxed);
         self.advance_synced(upto);
@@ -618,9 +725,11 @@ const SPARE_BYTES_MAX: usize = 1 << 20;
 /// How old the oldest unsynced byte may get under `everysec` before writers wait for the disk.
 const LATE_MS: u64 = 2000;
 /// How often the file thread looks without being asked.
-const SYNC_WAIT: Duration = std::time::Duration::from_millis(100);
+const SYNC_WAIT: Duration = Duration::from_millis(100);
+/// How long a sync may take before another is begun beside it.
+const OVERLAP_AFTER: Duration = Duration::from_millis(1);
 /// `everysec`.
-const SYNC_INTERVAL: Duration = std::time::Duration::from_secs(1);
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 impl Journal {
@@ -636,153 +745,4 @@ impl Journal {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io;
-    use std::path::Path;
-    use std::sync::atomic::AtomicUsize;
-
-    use super::*;
-    use crate::base::fs::{Disk, Faults, Verb};
-
-    /// A disk with room for so many more bytes, whose syncs fail when told.
-    #[derive(Default)]
-    struct Small {
-        room: AtomicUsize,
-        no_sync: AtomicBool,
-    }
-
-    impl Faults for Small {
-        fn before(&self, verb: Verb, _: &Path, bytes: usize) -> io::Result<usize> {
-            match verb {
-                Verb::Write if self.room.load(Ordering::Relaxed) == 0 => {
-                    Err(io::ErrorKind::StorageFull.into())
-                }
-                Verb::Write => {
-                    let count = bytes.min(self.room.load(Ordering::Relaxed));
-                    self.room.fetch_sub(count, Ordering::Relaxed);
-                    Ok(count)
-                }
-                Verb::Sync if self.no_sync.load(Ordering::Relaxed) => Err(io::Error::other("sick")),
-                _ => Ok(bytes),
-            }
-        }
-    }
-
-    struct House {
-        dir: tempfile::TempDir,
-        small: Arc<Small>,
-        disk: Disk,
-        journal: Journal,
-    }
-
-    impl House {
-        fn new(room: usize) -> House {
-            let small = Arc::new(Small { room: AtomicUsize::new(room), ..Small::default() });
-            let disk = Disk::with_faults(Arc::clone(&small) as Arc<dyn Faults>);
-            let (dir, journal) = (tempfile::tempdir().unwrap(), Journal::default());
-            let house = House { dir, small, disk, journal };
-            house.switch("first");
-            house
-        }
-
-        fn switch(&self, name: &str) {
-            let file = self.disk.create_log(&self.dir.path().join(name)).unwrap();
-            self.journal.switch(Some(Arc::new(file)), 0, Some(0));
-        }
-
-        fn append(&self, record: &[u8]) -> LogOffset {
-            self.journal.append(false, [(0, record)].into_iter(), UnixMs(1000))
-        }
-
-        /// The file without the SELECT at its beginning.
-        fn records(&self, name: &str) -> String {
-            let text = std::fs::read_to_string(self.dir.path().join(name)).unwrap();
-            text.replace("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n", "")
-        }
-    }
-
-    #[test]
-    fn failed_write_is_cut_back_and_goes_on_without_a_hole() {
-        let house = House::new(30);
-        house.append(b"aaaa");
-        house.journal.flush();
-        house.append(b"bbbb");
-        house.append(b"cccc");
-        assert!(!house.journal.drain() && house.journal.is_failing());
-        assert_eq!(house.records("first"), "aaaa");
-        assert!(house.journal.failure().unwrap().cause.starts_with("no storage space"));
-        house.append(b"dddd");
-        house.small.room.store(1000, Ordering::Relaxed);
-        assert!(house.journal.drain() && !house.journal.is_failing());
-        assert_eq!(house.records("first"), "aaaabbbbccccdddd");
-        assert_eq!(house.journal.size(), house.journal.appended().0);
-    }
-
-    #[test]
-    fn what_the_old_file_could_not_take_is_not_in_the_new_one() {
-        let house = House::new(27);
-        house.append(b"aaaa");
-        house.journal.flush();
-        let upto = house.append(b"bbbb");
-        assert!(!house.journal.drain());
-        house.switch("second");
-        assert!(house.journal.written() >= upto, "nobody waits for it for ever");
-        house.small.room.store(1000, Ordering::Relaxed);
-        house.append(b"cccc");
-        assert!(house.journal.drain());
-        assert_eq!(
-            (house.records("first"), house.records("second")),
-            ("aaaa".into(), "cccc".into())
-        );
-    }
-
-    #[test]
-    fn switch_syncs_the_old_file_before_the_new_one_counts_as_synced() {
-        let house = House::new(1000);
-        let first = house.append(b"aaaa");
-        house.journal.flush();
-        house.switch("second");
-        house.append(b"bbbb");
-        house.journal.flush();
-        house.small.no_sync.store(true, Ordering::Relaxed);
-        assert!(!house.journal.sync());
-        assert!(house.journal.is_tainted() && house.journal.synced() < first);
-        house.small.no_sync.store(false, Ordering::Relaxed);
-        // A second sync would succeed and prove nothing.
-        assert!(!house.journal.sync());
-        let upto = house.journal.written();
-        house.journal.superseded(first);
-        assert!(house.journal.is_tainted(), "the base must hold what was not synced");
-        house.journal.superseded(upto);
-        assert!(!house.journal.is_tainted() && !house.journal.is_failing());
-        assert!(house.journal.synced() >= upto);
-    }
-
-    #[test]
-    fn close_owes_nothing() {
-        let house = House::new(1000);
-        house.append(b"aaaa");
-        house.journal.flush();
-        house.small.no_sync.store(true, Ordering::Relaxed);
-        assert!(!house.journal.sync());
-        house.small.room.store(0, Ordering::Relaxed);
-        let upto = house.append(b"bbbb");
-        house.journal.close();
-        assert!(!house.journal.is_active());
-        assert!(!house.journal.is_failing() && !house.journal.is_tainted());
-        assert!(house.journal.written() >= upto && house.journal.synced() >= upto);
-    }
-
-    #[test]
-    fn every_increment_begins_with_database_and_time() {
-        let house = House::new(1000);
-        house.journal.set_stamps(true);
-        for name in ["second", "third"] {
-            house.switch(name);
-            house.append(b"aaaa");
-            house.append(b"bbbb");
-            assert!(house.journal.drain());
-            assert_eq!(house.records(name), "#TS:1\r\naaaabbbb", "{name}");
-        }
-    }
-}
+mod tests;

@@ -18,6 +18,8 @@ use crate::server::{crash, cron, logging, signals};
 
 /// Descriptors the process needs beside those of its clients.
 const DESCRIPTORS_RESERVED: u64 = 64;
+/// Syncs under way at a time, beside the file thread's, on a slow disk.
+const OVERLAPPING_SYNCS: usize = 3;
 
 /// Where a server in the background says its process id, unless told otherwise.
 const PIDFILE_IN_BACKGROUND: &str = "/var/run/redis.pid";
@@ -93,6 +95,9 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
         core.persist.journal.run_syncs(&core.shutdown.stop, paused);
     };
     spawn("sync", syncing)?;
+    for _ in 0..OVERLAPPING_SYNCS {
+        spawn("sync", move || core.persist.journal.run_overlapping_syncs(&core.shutdown.stop))?;
+    }
     spawn("cron", move || cron::run(core))?;
     if config.port != 0 {
         tracing::info!("Ready to accept connections tcp");

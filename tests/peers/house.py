@@ -71,8 +71,10 @@ class Server:
         self.start()
 
     def start(self):
+        # Two threads run commands, however few cores there are.
+        threads = ['--io-threads', 2] if self.kind == REKEEP else []
         argv = [self.kind, '--port', self.port, '--dir', self.dir, '--bind', '127.0.0.1',
-                '--enable-debug-command', 'yes', *self.options]
+                '--enable-debug-command', 'yes', *threads, *self.options]
         with open(self.log, 'ab') as log:
             self.process = subprocess.Popen([str(word) for word in argv], stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL)
