@@ -55,7 +55,7 @@ settings! {
             "socket-mark-id", Kind::Int(0, UINT_MAX), Traits::START, idle "sockets are not marked";
         /// Threads that serve clients, each running the commands of its own. (Redis means something
         /// else by it: threads that read and write for the one that runs commands.) The default is
-        /// the number of cores, at most 8.
+        /// one fewer than the machine has cores, at least 1, at most 8.
         io_threads: usize = threads_default(), "io-threads", Kind::Int(1, 128), Traits::START;
         /// Whether I/O threads also read.
         io_threads_do_reads: bool = false,

@@ -74,7 +74,11 @@ pub struct CommandTable {
 }
 
 /// A name in lower case, padded with zeros; `None` when no command's name is so long.
+#[inline]
 fn padded(name: &[u8]) -> Option<[u64; 4]> {
+    if name.len() <= 8 {
+        return Some([lower_word(name), 0, 0, 0]);
+    }
     let mut bytes = [0u8; NAME_BYTES_MAX];
     let to = bytes.get_mut(..name.len())?;
     to.copy_from_slice(name);
@@ -84,6 +88,24 @@ fn padded(name: &[u8]) -> Option<[u64; 4]> {
         *word = u64::from_le_bytes(chunk.try_into().expect("chunks of eight"));
     }
     Some(words)
+}
+
+/// Up to eight bytes in lower case as one number, the first in its lowest byte.
+#[inline]
+fn lower_word(name: &[u8]) -> u64 {
+    let u32_at = |at: usize| {
+        let bytes = name[at..at + 4].try_into().expect("four bytes");
+        u64::from(u32::from_le_bytes(bytes))
+    };
+    let word = match *name {
+        [] => 0,
+        [a] => u64::from(a),
+        [a, b] => u64::from(a) | u64::from(b) << 8,
+        [a, b, c] => u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16,
+        // Two halves that may overlap.
+        _ => u32_at(0) | u32_at(name.len() - 4) << (8 * (name.len() - 4)),
+    };
+    u64::from_le_bytes(word.to_le_bytes().map(|byte| byte.to_ascii_lowercase()))
 }
 
 fn mix(words: [u64; 4]) -> usize {
@@ -188,5 +210,23 @@ impl CommandTable {
     /// Commands that can be called, by the names they have now.
     pub fn callable(&self) -> impl Iterator<Item = (&str, &Row)> {
         self.names.iter().map(|(name, row)| (name.as_str(), &self.rows[*row]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_are_padded_as_long_ones_are() {
+        let name = b"ABcdEFg\xC1";
+        for len in 0..=name.len() {
+            let mut bytes = [0; 8];
+            bytes[..len].copy_from_slice(&name[..len]);
+            bytes.make_ascii_lowercase();
+            let expected = [u64::from_le_bytes(bytes), 0, 0, 0];
+            assert_eq!(padded(&name[..len]), Some(expected), "{len} bytes");
+        }
+        assert!(padded(&[b'a'; NAME_BYTES_MAX + 1]).is_none());
     }
 }

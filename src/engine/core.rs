@@ -353,7 +353,7 @@ pub struct Worker {
     /// What the thread had asked of the allocator when it last looked how much is in use.
     pub asked: std::cell::Cell<u64>,
     /// A unit's account and record, kept between commands for their memory.
-    pub scratch: std::cell::RefCell<Scratch>,
+    scratch: std::cell::Cell<Option<Box<Scratch>>>,
     /// The locks of a script that has just ended, kept for the next one of the same batch.
     kept: std::cell::Cell<Option<Kept>>,
     keeping: std::cell::Cell<Keeping>,
@@ -397,10 +397,22 @@ impl Worker {
             stats: core.stats.register(core.commands.rows().len()),
             clock: std::cell::Cell::new(clock::steady()),
             asked: std::cell::Cell::new(0),
-            scratch: std::cell::RefCell::default(),
+            scratch: std::cell::Cell::new(None),
             kept: std::cell::Cell::new(None),
             keeping: std::cell::Cell::new(Keeping::Never),
         }
+    }
+
+    /// An empty account and record. A command inside another's unit gets its own.
+    #[inline]
+    pub fn take_scratch(&self) -> Box<Scratch> {
+        self.scratch.take().unwrap_or_default()
+    }
+
+    /// Keeps them for the next unit; they must be settled.
+    #[inline]
+    pub fn keep_scratch(&self, scratch: Box<Scratch>) {
+        self.scratch.set(Some(scratch));
     }
 
     /// A batch begins: scripts that follow each other in it may share their locks.

@@ -217,14 +217,14 @@ fn run_alone(
         refuse(worker, session, args, reply, &gate::busy(core));
         return;
     };
-    let mut scratch = worker.scratch.take();
+    let mut scratch = worker.take_scratch();
     scratch.by = Some(session.client.id);
     scratch.record.begin(core.persist.wants_records());
     if row.spec().flags.has(Flags::READONLY) {
         // Whatever it leaves is the removal of what it met past its deadline.
         scratch.record.loosen();
     }
-    let Scratch { fx, record, .. } = &mut scratch;
+    let Scratch { fx, record, .. } = &mut *scratch;
     let mut unit =
         Unit { worker, hold: &mut hold, env, fx, record, may_block: true, scripted: false, hash };
     let db = session.db;
@@ -233,7 +233,7 @@ fn run_alone(
         blocking::register(core, session, row, &args, block, &mut hold, reply.protocol());
     }
     let left = settle::settle(worker, env, &mut scratch, &mut hold, &mut session.wrote);
-    worker.scratch.replace(scratch);
+    worker.keep_scratch(scratch);
     if scripts && left.is_empty() && worker.clock.get().duration_since(since) < KEPT_MAX {
         drop(worker.keep(Kept { hold, since }));
         return;
@@ -304,7 +304,7 @@ pub fn run(
     }
     unit.record.end_command(fx.dirty != dirty, &args);
     let now = clock::steady();
-    let nanos = now.duration_since(worker.clock.replace(now)).as_nanos() as u64;
+    let nanos = now.nanos_since(worker.clock.replace(now));
     if block.is_none() {
         let counters = &worker.stats.commands[row.index];
         counters.calls.add(1);

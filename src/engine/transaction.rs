@@ -162,7 +162,7 @@ pub fn exec(
         let _ = reply.null_array();
         return;
     }
-    let mut scratch = worker.scratch.take();
+    let mut scratch = worker.take_scratch();
     scratch.by = Some(session.client.id);
     scratch.record.begin(core.persist.wants_records());
     reply.array(multi.queue.len());
@@ -177,7 +177,7 @@ pub fn exec(
     let env = Env { now: UnixMs(env.now.0 + took), ..*env };
     let left = settle::settle(worker, &env, &mut scratch, &mut hold, &mut session.wrote);
     drop(hold);
-    worker.scratch.replace(scratch);
+    worker.keep_scratch(scratch);
     settle::serve_left(worker, left);
 }
 

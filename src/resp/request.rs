@@ -175,20 +175,29 @@ impl Parser {
     }
 
     fn header(&mut self, buffer: &[u8], allowed: Allowed) -> Result<bool, ProtocolError> {
-        let Some((from, to)) = self.line(buffer) else {
-            return match buffer.len() - self.at > INLINE_BYTES_MAX {
-                true => Err(ProtocolError::CountTooLong),
-                false => Ok(false),
-            };
+        self.begin = self.at;
+        // Nearly every request has fewer than ten arguments.
+        let count = match &buffer[self.at..] {
+            [b'*', ones @ b'0'..=b'9', b'\r', _, ..] => {
+                self.at += 4;
+                i64::from(ones - b'0')
+            }
+            rest => {
+                let Some((from, to)) = self.line(buffer) else {
+                    return match rest.len() > INLINE_BYTES_MAX {
+                        true => Err(ProtocolError::CountTooLong),
+                        false => Ok(false),
+                    };
+                };
+                self.at = to + 2;
+                num::parse_i64(&buffer[from + 1..to])
+                    .filter(|count| *count <= ARGS_MAX)
+                    .ok_or(ProtocolError::Count)?
+            }
         };
-        let count = num::parse_i64(&buffer[from + 1..to])
-            .filter(|count| *count <= ARGS_MAX)
-            .ok_or(ProtocolError::Count)?;
         if !allowed.authenticated && count > ARGS_UNAUTHENTICATED_MAX {
             return Err(ProtocolError::CountUnauthenticated);
         }
-        self.begin = self.at;
-        self.at = to + 2;
         self.open = self.spans.len() as u32;
         if count <= 0 {
             self.finish_empty();
