@@ -105,7 +105,19 @@ fn lower_word(name: &[u8]) -> u64 {
         // Two halves that may overlap.
         _ => u32_at(0) | u32_at(name.len() - 4) << (8 * (name.len() - 4)),
     };
-    u64::from_le_bytes(word.to_le_bytes().map(|byte| byte.to_ascii_lowercase()))
+    lower(word)
+}
+
+/// Eight bytes in lower case at once: in each, the sums carry into the high bit from `A` on, and
+/// from behind `Z` on.
+#[inline]
+fn lower(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let low = word & (0x7f * ONES);
+    let from_a = low + u64::from(0x80 - b'A') * ONES;
+    let behind_z = low + u64::from(0x7f - b'Z') * ONES;
+    let upper = (from_a ^ behind_z) & !word & (0x80 * ONES);
+    word | upper >> 2
 }
 
 fn mix(words: [u64; 4]) -> usize {

@@ -113,11 +113,19 @@ pub struct OpenText<'v, 'a, 'k> {
     view: &'v mut DbView<'a>,
     key: &'k [u8],
     existed: bool,
+    /// The entry of `key`, where there is one. Invariant: it lies in the table, which nothing else
+    /// reaches while `view` is borrowed here; whoever puts another there looks it up anew.
+    found: Option<NonNull<Entry>>,
 }
 
 impl<'v, 'a, 'k> OpenText<'v, 'a, 'k> {
-    pub(super) fn new(view: &'v mut DbView<'a>, key: &'k [u8], existed: bool) -> Self {
-        OpenText { view, key, existed }
+    /// A string whose entry was looked up in `view` just now.
+    pub(super) fn new(
+        view: &'v mut DbView<'a>,
+        key: &'k [u8],
+        found: Option<NonNull<Entry>>,
+    ) -> Self {
+        OpenText { view, key, existed: found.is_some(), found }
     }
 
     /// Whether the key was there.
@@ -126,7 +134,13 @@ impl<'v, 'a, 'k> OpenText<'v, 'a, 'k> {
     }
 
     fn entry(&mut self) -> Option<&mut Entry> {
-        self.view.entry_raw(self.key)
+        // SAFETY: see `found`, and self is borrowed exclusively.
+        self.found.map(|mut found| unsafe { found.as_mut() })
+    }
+
+    fn put(&mut self, new: New<'_>) {
+        self.view.put_raw(self.key, new, Deadline::Keep);
+        self.found = self.view.entry_raw(self.key).map(NonNull::from);
     }
 
     /// Its bytes; `None` when the key is absent.
@@ -142,7 +156,7 @@ impl<'v, 'a, 'k> OpenText<'v, 'a, 'k> {
         {
             return;
         }
-        self.view.put_raw(self.key, new, Deadline::Keep);
+        self.put(new);
     }
 
     /// The bytes to be changed in place: from here on they are a buffer of their own.
@@ -153,7 +167,7 @@ impl<'v, 'a, 'k> OpenText<'v, 'a, 'k> {
             None => Some(Vec::new()),
         };
         if let Some(bytes) = owned {
-            self.view.put_raw(self.key, New::Value(Value::Str(bytes)), Deadline::Keep);
+            self.put(New::Value(Value::Str(bytes)));
         }
         match self.entry().and_then(Entry::value_mut) {
             Some(Value::Str(bytes)) => bytes,

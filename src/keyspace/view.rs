@@ -374,10 +374,14 @@ impl<'a> DbView<'a> {
             self.clean::<T>(key);
         }
         let (env, place) = (self.env, self.place(key));
-        if self.live(key).is_none() {
-            self.put_raw(key, New::Value(make(env)), Deadline::Clear);
-        }
-        let entry = self.entry_raw(key).expect("the key is live, or was put there just now");
+        let entry = match self.live(key).map(NonNull::from) {
+            // SAFETY: as in `live`: nothing touches the table until the borrow ends.
+            Some(found) => unsafe { &mut *found.as_ptr() },
+            None => {
+                self.put_raw(key, New::Value(make(env)), Deadline::Clear);
+                self.entry_raw(key).expect("it was put there just now")
+            }
+        };
         DbView::mark_access(env, entry);
         let value = entry.value_mut().and_then(T::of_mut).ok_or(CmdError::WrongType)?;
         let value = NonNull::from(value);
@@ -390,15 +394,15 @@ impl<'a> DbView<'a> {
         key: &'k [u8],
     ) -> Result<OpenText<'v, 'a, 'k>, CmdError> {
         let env = self.env;
-        let existed = match self.live(key) {
-            None => false,
+        let found = match self.live(key) {
+            None => None,
             Some(entry) if entry.kind() != Kind::String => return Err(CmdError::WrongType),
             Some(entry) => {
                 DbView::mark_access(env, entry);
-                true
+                Some(NonNull::from(entry))
             }
         };
-        Ok(OpenText::new(self, key, existed))
+        Ok(OpenText::new(self, key, found))
     }
 
     /// Puts a value at a key, whatever was there, as one change.
