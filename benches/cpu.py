@@ -7,12 +7,15 @@ same load (Debian's redis-benchmark), interleaved A B A B; medians of the rounds
 """
 
 import argparse
+import hashlib
 import statistics
 import subprocess
 
 from server import REDIS, REKEEP, Server
 
 TESTS = {"lrange": "lrange_100"}
+# What `evalsha` runs: a small script with one key.
+SCRIPT = "return redis.call('incrby', KEYS[1], ARGV[1])"
 QUIET = ("--save", "", "--appendonly", "no")
 EVERYSEC = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
 
@@ -20,7 +23,11 @@ EVERYSEC = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
 def bench(port, args, test, requests):
     """Operations a second."""
     words = ["redis-benchmark", "-p", str(port), "-c", str(args.clients), "-P", str(args.pipeline),
-             "-r", str(args.keys), "-d", str(args.bytes), "-n", str(requests), "-t", TESTS.get(test, test), "--csv"]
+             "-r", str(args.keys), "-d", str(args.bytes), "-n", str(requests), "--csv"]
+    if test == "evalsha":
+        words += ["EVALSHA", hashlib.sha1(SCRIPT.encode()).hexdigest(), "1", "counter:__rand_int__", "3"]
+    else:
+        words += ["-t", TESTS.get(test, test)]
     lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip().splitlines()
     return float(lines[-1].split(",")[1].strip('"'))
 
@@ -43,6 +50,7 @@ def main():
                       EVERYSEC + (("--auto-aof-rewrite-percentage", "0") if args.no_rewrite else ()))]
     try:
         for server in servers:
+            server.call("SCRIPT", "LOAD", SCRIPT)
             bench(server.port, argparse.Namespace(**{**vars(args), "pipeline": 16}), "set", args.keys * 2)
         for test in args.tests.split(","):
             rows = {server.name: [] for server in servers}
