@@ -7,9 +7,6 @@ use rekeep::command;
 use rekeep::spec::{BeginSearch, FindKeys, Spec, docs};
 use serde_json::Value;
 
-/// Commands of Redis 7.4 that come later. Those that are here must not be named: see the last test.
-const LATER: &[&str] = &["restore-asking"];
-
 fn facts() -> BTreeMap<String, Value> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/facts/commands.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
@@ -143,7 +140,7 @@ fn normal(group: &str) -> String {
 }
 
 #[test]
-fn every_command_of_redis_is_here_or_named_as_coming_later() {
+fn every_command_of_redis_is_here() {
     let facts = facts();
     let table = command::table();
     let here: Vec<&str> = table.rows().iter().map(|row| row.spec().name).collect();
@@ -152,11 +149,9 @@ fn every_command_of_redis_is_here_or_named_as_coming_later() {
         .filter(|(name, fact)| of_redis(fact) && !here.contains(&name.as_str()))
         .map(|(name, _)| name.as_str())
         // Watching over other servers is another program's work.
-        .filter(|name| !name.starts_with("sentinel") && !LATER.contains(name))
+        .filter(|name| !name.starts_with("sentinel"))
         .collect();
-    assert!(missing.is_empty(), "neither here nor named: {missing:?}");
-    let both: Vec<&&str> = LATER.iter().filter(|name| here.contains(name)).collect();
-    assert!(both.is_empty(), "here, and named as coming later: {both:?}");
+    assert!(missing.is_empty(), "not here: {missing:?}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What only a real connection shows: a server of its own, and sockets.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -84,4 +86,31 @@ fn a_script_over_its_time_leaves_its_thread_to_others() {
     expect(&mut client, b"-ERR Script killed by user with SCRIPT KILL. script: ");
     other.write_all(b"GET k\r\n").unwrap();
     expect(&mut other, b"$-1\r\n");
+}
+
+#[test]
+fn connections_that_come_at_once_do_not_pass_maxclients() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = common::start(dir.path(), &["--save", "", "--maxclients", "5"]);
+    let mut clients: Vec<_> = (0..40).map(|_| server.client()).collect();
+    let replies: Vec<String> = clients.iter_mut().map(|client| client.run("PING")).collect();
+    let served = replies.iter().filter(|reply| *reply == "+PONG").count();
+    assert!((1..=5).contains(&served), "{served} were served");
+}
+
+#[test]
+fn oom_score_adj_is_written_and_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = common::start(dir.path(), &["--save", ""]);
+    let mut client = server.client();
+    let file = format!("/proc/{}/oom_score_adj", client.info("process_id"));
+    let score = || std::fs::read_to_string(&file).unwrap().trim().parse::<i32>().unwrap();
+    let before = score();
+    let values: [&[u8]; 4] = [b"CONFIG", b"SET", b"oom-score-adj-values", b"10 20 30"];
+    assert_eq!(client.run_words(&values), "+OK");
+    assert_eq!(score(), before);
+    assert_eq!(client.run("CONFIG SET oom-score-adj relative"), "+OK");
+    assert_eq!(score(), (before + 10).min(1000));
+    assert_eq!(client.run("CONFIG SET oom-score-adj no"), "+OK");
+    assert_eq!(score(), before);
 }

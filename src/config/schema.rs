@@ -384,10 +384,10 @@ settings! {
         disable_thp: bool = true,
             "disable-thp", Kind::Plain, Traits::START, idle "huge pages make the fork of a snapshot faster, and are wanted";
         /// Tell the kernel whom to kill first when memory runs out: no, yes (relative) or absolute.
-        oom_score_adj: OomScoreAdj = OomScoreAdj::No, "oom-score-adj", Kind::Plain, Traits::RUN, idle "the kernel's own score is left as it is";
+        oom_score_adj: OomScoreAdj = OomScoreAdj::No, "oom-score-adj", Kind::Plain, Traits::RUN;
         /// Scores of a primary, of a replica, and of a child that saves.
         oom_score_adj_values: [i32; 3] = [0, 200, 800],
-            "oom-score-adj-values", Kind::Plain, Traits::RUN.and(Traits::WORDS), idle "the kernel's own score is left as it is";
+            "oom-score-adj-values", Kind::Plain, Traits::RUN.and(Traits::WORDS);
         // Limits for clients
         /// Disconnect a client of a class (normal, replica, pubsub) beyond so many unread bytes, or
         /// beyond fewer for so many seconds.

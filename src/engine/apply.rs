@@ -18,6 +18,8 @@ use crate::persist::state::{AofState, policy};
 pub trait World: Send + Sync {
     /// Listens where the configuration says; nothing has changed when that fails.
     fn rebind(&self, config: &Config) -> Result<(), String>;
+    /// Accepts no connections any more.
+    fn stop_listening(&self);
     /// Logs as much as `level` says.
     fn set_log_level(&self, level: LogLevel);
     /// Leaves a report when the process crashes, or not.
@@ -41,6 +43,13 @@ const DESCRIPTORS_RESERVED: u64 = 32;
 /// Those that can fail come first.
 const STEPS: &[Step] = &[
     Step { concerns: |old, new| old.maxclients < new.maxclients, go: raise_descriptors },
+    Step {
+        concerns: |old, new| {
+            (old.oom_score_adj, old.oom_score_adj_values)
+                != (new.oom_score_adj, new.oom_score_adj_values)
+        },
+        go: set_oom_score,
+    },
     Step { concerns: |old, new| old.dir != new.dir, go: change_dir },
     Step { concerns: |old, new| (old.port, &old.bind) != (new.port, &new.bind), go: listen },
     Step { concerns: |old, new| old.appendonly != new.appendonly, go: switch_journal },
@@ -97,6 +106,17 @@ fn raise_descriptors(_: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(),
     Err(("maxclients", reason))
 }
 
+fn set_oom_score(core: &Core, _: &Hold, old: &Config, new: &Config) -> Result<(), Refusal> {
+    core.oom_score.lock().set(new).map_err(|error| {
+        tracing::warn!("Can't write oom_score_adj: {error}");
+        let name = match old.oom_score_adj == new.oom_score_adj {
+            true => "oom-score-adj-values",
+            false => "oom-score-adj",
+        };
+        (name, "Failed to set current oom_score_adj. Check server logs.".to_owned())
+    })
+}
+
 fn change_dir(core: &Core, _: &Hold, _: &Config, new: &Config) -> Result<(), Refusal> {
     if core.persist.aof.lock().state != AofState::Off {
         tracing::warn!(
@@ -148,6 +168,9 @@ fn set_rest(core: &Core, _: &Hold, old: &Config, new: &Config) -> Result<(), Ref
     core.persist.journal.set_stamps(new.aof_timestamp_enabled);
     core.persist.journal.set_checksums(new.aof_checksums);
     core.heed_settings(new);
+    if old.aof_disable_auto_gc && !new.aof_disable_auto_gc {
+        rewriting::collect_garbage(core, new);
+    }
     if let Some(world) = core.world.get() {
         world.set_crash_log(new.crash_log_enabled);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -275,6 +275,8 @@ const GONE: u64 = u64::MAX;
 pub struct Clients {
     all: Mutex<BTreeMap<u64, Arc<Client>>>,
     next_id: AtomicU64,
+    /// Connections accepted that are on their way to a thread.
+    arriving: AtomicUsize,
     /// Memory that connections use, bytes.
     pub memory: AtomicU64,
     /// Of it, what clients that were ended for the want of memory have not given back yet.
@@ -316,6 +318,26 @@ impl Clients {
     /// Adds a client.
     pub fn add(&self, client: Arc<Client>) {
         self.all.lock().insert(client.id, client);
+    }
+
+    /// A connection is on its way to the thread that will serve it.
+    pub fn expect(&self) {
+        self.arriving.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was expected has come, or is not going to.
+    pub fn arrived(&self, client: Option<Arc<Client>>) {
+        let mut all = self.all.lock();
+        if let Some(client) = client {
+            all.insert(client.id, client);
+        }
+        self.arriving.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Clients connected, and those about to be.
+    pub fn count_with_arriving(&self) -> usize {
+        let all = self.all.lock();
+        all.len() + self.arriving.load(Ordering::Relaxed)
     }
 
     /// Removes a client.

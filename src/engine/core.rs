@@ -18,6 +18,7 @@ use crate::engine::client::{Client, Clients};
 use crate::engine::command::{CommandTable, Row};
 use crate::engine::evicting::{self, Eviction};
 use crate::engine::migrating::Links;
+use crate::engine::oom_score::OomScore;
 use crate::engine::pause::Pause;
 use crate::engine::replicas::{self, Replicas};
 use crate::keyspace::effects::{Access, Effects, Env};
@@ -127,6 +128,8 @@ pub struct Core {
     pub started: UnixMs,
     /// The same on the steady clock.
     pub started_steady: Steady,
+    /// How ready the kernel shall be to end the process.
+    pub oom_score: Mutex<OomScore>,
     /// Settings DEBUG changes.
     pub debug: Debug,
     /// Where garbage goes.
@@ -207,6 +210,7 @@ impl Core {
             tracking: Tracking::default(),
             blocked: Blocked::default(),
             eviction: Eviction::default(),
+            oom_score: Mutex::default(),
             links: Links::default(),
             replicas: Replicas::default(),
             scripts: Scripts::default(),

@@ -23,6 +23,7 @@ pub mod gate;
 pub mod loading;
 pub mod migrating;
 pub mod monitor;
+pub mod oom_score;
 pub mod pause;
 pub mod record;
 pub mod replicas;

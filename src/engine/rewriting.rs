@@ -278,7 +278,8 @@ fn adopt(core: &Core, child: &Child) -> Result<(), String> {
         true => BaseFormat::Rdb,
         false => BaseFormat::Aof,
     };
-    let base = manifest.new_base(name, format, child.seal).path(&dir);
+    let seal = child.seal.filter(|_| core.persist.journal.has_checksums());
+    let base = manifest.new_base(name, format, seal).path(&dir);
     disk.rename_durably(&child.temp, &base).map_err(told)?;
     let kept = match aof.state {
         AofState::Off => 0,
@@ -315,11 +316,12 @@ fn is_snapshot_file(path: &Path) -> bool {
     read.is_ok_and(|count| crate::persist::rdb::reader::is_snapshot(&head[..count]))
 }
 
-/// Deletes superseded files that an earlier run left.
+/// Deletes superseded files that an earlier run or `aof-disable-auto-gc` has left.
 pub fn collect_garbage(core: &Core, config: &Config) {
-    let (dir, name) = (directory(config), config.appendfilename.as_bytes());
+    let name = config.appendfilename.as_bytes();
     if !config.aof_disable_auto_gc {
         let mut aof = core.persist.aof.lock();
+        let dir = aof.dir.clone();
         turnover::remove_history(&core.persist.disk, &mut aof.manifest, &dir, name);
     }
 }
@@ -358,7 +360,9 @@ pub fn open(core: &Core, hold: &Hold) -> Result<(), OpenError> {
         let seal = disk.write_atomically(&path, &temp, |file| {
             fill(hold, file, &plan, format, stamp, &mut || {})
         })?;
-        manifest.seal_base(seal);
+        if core.persist.journal.has_checksums() {
+            manifest.seal_base(seal);
+        }
         aof.manifest = manifest;
     }
     let file = match aof.manifest.increments().last() {

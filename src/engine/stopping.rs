@@ -110,6 +110,9 @@ pub fn leave(core: &'static Core, hold: Hold, code: i32) {
 
 /// Ends the process; the caller goes on holding all shards until it has ended.
 pub fn finish(core: &'static Core, code: i32) {
+    if let Some(world) = core.world.get() {
+        world.stop_listening();
+    }
     if core.has_attention(Attention::LOADING) {
         // The main thread waits for shards to load into, and there is nothing to leave in order.
         std::process::exit(code);

@@ -6,18 +6,26 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::base::clock;
 use crate::config::Config;
-use crate::engine::core::Core;
+use crate::engine::core::{Attention, Core};
 use crate::net::threads::{Accepted, Threads};
 
 /// Accepting goes on after an error such as "too many open files", but not at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long the end of the process waits for the sockets to be closed.
+const CLOSE_WAIT: Duration = Duration::from_millis(200);
+/// How long those who come while the server starts wait before they are told that it is loading, and
+/// how often it is looked whether it still is.
+const LOAD_WAIT: Duration = Duration::from_millis(150);
+const LOAD_LOOK: Duration = Duration::from_millis(2);
 
 /// Why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +50,8 @@ enum Order {
     Listen(std::net::TcpListener),
     ListenUnix(std::os::unix::net::UnixListener),
     CloseTcp,
+    /// Everything; then say so.
+    Close(SyncSender<()>),
 }
 
 /// The listeners of the process.
@@ -78,6 +88,14 @@ impl Listeners {
     fn order(&self, order: Order) {
         // The accepting thread lives as long as the process.
         let _ = self.orders.send(order);
+    }
+
+    /// Accepts nobody any more. Whoever sees the server end and comes again at once is refused, and
+    /// not let in to find that it ends.
+    pub fn close(&self) {
+        let (done, closed) = sync_channel(1);
+        self.order(Order::Close(done));
+        let _ = closed.recv_timeout(CLOSE_WAIT);
     }
 
     /// Listens where the configuration says now; nothing changes when that fails.
@@ -201,6 +219,7 @@ async fn follow_orders(
     mut orders: UnboundedReceiver<Order>,
 ) {
     let mut tcp: Vec<tokio::task::JoinHandle<()>> = Vec::new();
+    let mut unix: Vec<tokio::task::JoinHandle<()>> = Vec::new();
     while let Some(order) = orders.recv().await {
         match order {
             Order::Listen(listener) => {
@@ -208,15 +227,33 @@ async fn follow_orders(
                 tcp.push(tokio::task::spawn_local(accept_tcp(core, threads, listener)));
             }
             Order::ListenUnix(listener) => {
-                tokio::task::spawn_local(accept_unix(core, Arc::clone(&threads), listener));
+                let accepting = accept_unix(core, Arc::clone(&threads), listener);
+                unix.push(tokio::task::spawn_local(accepting));
             }
             Order::CloseTcp => tcp.drain(..).for_each(|task| task.abort()),
+            Order::Close(done) => {
+                for task in tcp.drain(..).chain(unix.drain(..)) {
+                    task.abort();
+                    // The socket is closed once the task has gone.
+                    let _ = task.await;
+                }
+                let _ = done.send(());
+            }
         }
+    }
+}
+
+/// A data set that is loaded in an instant is not worth an error to whoever comes in that instant.
+async fn await_short_load(core: &Core) {
+    let until = clock::steady() + LOAD_WAIT;
+    while core.has_attention(Attention::LOADING) && clock::steady() < until {
+        tokio::time::sleep(LOAD_LOOK).await;
     }
 }
 
 async fn accept_tcp(core: &'static Core, threads: Arc<Threads>, listener: std::net::TcpListener) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    await_short_load(core).await;
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -228,7 +265,7 @@ async fn accept_tcp(core: &'static Core, threads: Arc<Threads>, listener: std::n
             continue;
         }
         keep_alive(&stream, core.config.load().tcp_keepalive);
-        threads.hand_over(Accepted::Tcp(stream));
+        threads.hand_over(core, Accepted::Tcp(stream));
     }
 }
 
@@ -238,6 +275,7 @@ async fn accept_unix(
     listener: std::os::unix::net::UnixListener,
 ) {
     let Ok(listener) = tokio::net::UnixListener::from_std(listener) else { return };
+    await_short_load(core).await;
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -248,7 +286,7 @@ async fn accept_unix(
             send_refusal(stream, refusal);
             continue;
         }
-        threads.hand_over(Accepted::Unix(stream));
+        threads.hand_over(core, Accepted::Unix(stream));
     }
 }
 
@@ -256,7 +294,7 @@ async fn accept_unix(
 fn refusal(core: &Core, local: bool) -> Option<&'static str> {
     core.clients.accepted.fetch_add(1, Ordering::Relaxed);
     let config = core.config.load();
-    if core.clients.count() >= config.maxclients as usize {
+    if core.clients.count_with_arriving() >= config.maxclients as usize {
         core.clients.rejected.fetch_add(1, Ordering::Relaxed);
         return Some("-ERR max number of clients reached\r\n");
     }

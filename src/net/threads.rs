@@ -43,7 +43,8 @@ impl Threads {
     }
 
     /// Hands a connection to the next thread.
-    pub fn hand_over(&self, accepted: Accepted) {
+    pub fn hand_over(&self, core: &Core, accepted: Accepted) {
+        core.clients.expect();
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.senders.len();
         // A thread ends with the process only.
         let _ = self.senders[index].send(accepted);
@@ -56,15 +57,23 @@ async fn take_in(core: &'static Core, mut receiver: UnboundedReceiver<Accepted>)
         let worker = Rc::clone(&worker);
         match accepted {
             Accepted::Tcp(stream) => {
-                let Ok(client) = tcp_client(core, &stream) else { continue };
-                let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { continue };
-                core.clients.add(Arc::clone(&client));
+                let client = tcp_client(core, &stream);
+                let Ok((client, stream)) = client
+                    .and_then(|client| Ok((client, tokio::net::TcpStream::from_std(stream)?)))
+                else {
+                    core.clients.arrived(None);
+                    continue;
+                };
+                core.clients.arrived(Some(Arc::clone(&client)));
                 tokio::task::spawn_local(Connection::new(stream, worker, client).serve());
             }
             Accepted::Unix(stream) => {
                 let client = unix_client(core, &stream);
-                let Ok(stream) = tokio::net::UnixStream::from_std(stream) else { continue };
-                core.clients.add(Arc::clone(&client));
+                let Ok(stream) = tokio::net::UnixStream::from_std(stream) else {
+                    core.clients.arrived(None);
+                    continue;
+                };
+                core.clients.arrived(Some(Arc::clone(&client)));
                 tokio::task::spawn_local(Connection::new(stream, worker, client).serve());
             }
         }

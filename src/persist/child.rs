@@ -9,15 +9,26 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::Duration;
 
 use nix::unistd::{ForkResult, Pid, fork, pipe};
 
+use crate::base::clock::{self, Steady};
 use crate::keyspace::lock::{Hold, ShardSet};
 use crate::persist::aof::manifest::Seal;
 
 /// Whether this process is a forked child; the panic hook looks at it.
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
+
+/// What children write into their `oom_score_adj`.
+static OOM_SCORE: AtomicI32 = AtomicI32::new(OOM_SCORE_KEPT);
+const OOM_SCORE_KEPT: i32 = i32::MIN;
+
+/// How ready the kernel shall be to end children when memory runs out; `None` is as their parent.
+pub fn set_oom_score(score: Option<i32>) {
+    OOM_SCORE.store(score.unwrap_or(OOM_SCORE_KEPT), Ordering::Relaxed);
+}
 
 /// Makes a panic in a child end it at once: unwinding could reach locks that nobody will release.
 pub fn install_panic_hook() {
@@ -38,6 +49,9 @@ pub const EXIT_FAILED: i32 = 1;
 const EXIT_PANIC: i32 = 70;
 /// Keys between two reports.
 const REPORT_KEYS: u64 = 1024;
+/// Time between two looks at the pages copied on write; and those take that part of it at most.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+const MEASURE_SHARE: u32 = 50;
 /// A report: a tag and two numbers of 8 bytes; or a tag and the text of a failure.
 const REPORT_BYTES: usize = 17;
 const TAG_PROGRESS: u8 = 0;
@@ -48,6 +62,8 @@ const TAG_SEALED: u8 = 2;
 pub struct Reporter {
     pipe: File,
     keys: u64,
+    cow: u64,
+    measure_at: Steady,
 }
 
 /// What the parent hears.
@@ -72,7 +88,7 @@ impl Reporter {
     pub fn key(&mut self) {
         self.keys += 1;
         if self.keys.is_multiple_of(REPORT_KEYS) {
-            self.report(self.keys.is_multiple_of(REPORT_KEYS * 64));
+            self.report(clock::steady() >= self.measure_at);
         }
     }
 
@@ -82,8 +98,13 @@ impl Reporter {
     }
 
     fn report(&mut self, measure: bool) {
-        let cow = if measure { private_dirty_bytes() } else { 0 };
-        self.tell(TAG_PROGRESS, self.keys, cow);
+        if measure {
+            let began = clock::steady();
+            self.cow = private_dirty_bytes();
+            let took = began.elapsed();
+            self.measure_at = began + MEASURE_EVERY.max(took * MEASURE_SHARE);
+        }
+        self.tell(TAG_PROGRESS, self.keys, self.cow);
     }
 
     fn tell(&mut self, tag: u8, first: u64, second: u64) {
@@ -126,7 +147,10 @@ pub fn fork_with(
         ForkResult::Child => {
             IS_CHILD.store(true, Ordering::Relaxed);
             settle_in(write.as_raw_fd(), parent);
-            let mut reporter = Reporter { pipe: File::from(write), keys: 0 };
+            heed_oom_score();
+            let measure_at = clock::steady() + MEASURE_EVERY;
+            let pipe = File::from(write);
+            let mut reporter = Reporter { pipe, keys: 0, cow: 0, measure_at };
             let code = match work(hold, &mut reporter) {
                 Ok(()) => {
                     reporter.report(true);
@@ -140,6 +164,14 @@ pub fn fork_with(
             // SAFETY: as in the panic hook.
             unsafe { libc::_exit(code) }
         }
+    }
+}
+
+fn heed_oom_score() {
+    let score = OOM_SCORE.load(Ordering::Relaxed);
+    if score != OOM_SCORE_KEPT {
+        // A child with the score of its parent does its work all the same.
+        let _ = std::fs::write("/proc/self/oom_score_adj", score.to_string());
     }
 }
 

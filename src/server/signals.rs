@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::ShutdownOn;
 use crate::engine::core::Core;
@@ -15,18 +15,21 @@ const EXIT_AT_ONCE: i32 = 1;
 /// Listens to signals on a thread of its own.
 pub fn listen(core: &'static Core) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // From here on they end the process in order, whenever the thread comes to run.
+    let signals = {
+        let _inside = runtime.enter();
+        let kinds =
+            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        let [terminate, interrupt, hangup] = kinds;
+        [terminate?, interrupt?, hangup?]
+    };
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        if let Err(error) = runtime.block_on(serve(core)) {
-            tracing::error!("Signals are not handled: {error}");
-        }
+        runtime.block_on(serve(core, signals));
     })?;
     Ok(())
 }
 
-async fn serve(core: &'static Core) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+async fn serve(core: &'static Core, [mut terminate, mut interrupt, mut hangup]: [Signal; 3]) {
     let mut interrupts = 0;
     loop {
         // Cancel safe: `recv` loses no signal when another arm is taken.

@@ -68,6 +68,9 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
     // Before anybody can connect: nobody is more than the users say.
     access::load_at_start(core)?;
     core.heed_settings(&core.config.load());
+    if let Err(error) = core.oom_score.lock().set(&core.config.load()) {
+        tracing::warn!("oom-score-adj: can't write oom_score_adj: {error}");
+    }
     spawn("lazyfree", move || free_garbage(core, &receiver))?;
     let config = core.config();
     // Before anybody can connect: nothing is answered from a keyspace that is not complete.

@@ -18,6 +18,10 @@ impl World for Process {
         self.listeners.rebind(config).map_err(|error| error.to_string())
     }
 
+    fn stop_listening(&self) {
+        self.listeners.close();
+    }
+
     fn set_log_level(&self, level: LogLevel) {
         logging::set_level(level);
     }

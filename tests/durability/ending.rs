@@ -261,3 +261,15 @@ fn connection_that_asks_for_it_waits_for_the_disk() {
     // Nothing to wait for is no reason to wait.
     assert!(orders.run("INCR orders").starts_with(':'));
 }
+
+#[test]
+fn who_comes_back_after_a_shutdown_is_refused() {
+    for _ in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let server = start(dir.path(), &["--save", ""]);
+        assert_eq!(server.client().run("SHUTDOWN NOSAVE"), "");
+        let again = std::net::TcpStream::connect(("127.0.0.1", server.port));
+        assert!(again.is_err(), "it still listened");
+        assert_eq!(server.wait(), Some(0));
+    }
+}

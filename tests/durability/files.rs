@@ -78,10 +78,18 @@ pub(crate) fn keys(dir: &Path, options: &[&str]) -> String {
 fn manifest_that_names_a_missing_file_is_refused() {
     let dir = written(&[]);
     fs::remove_file(part(dir.path(), ".base.rdb")).unwrap();
-    refused(dir.path(), AOF, &[".base.rdb, which does not exist: No such file or directory"]);
+    refused(
+        dir.path(),
+        AOF,
+        &[".base.rdb is in the AOF manifest and does not exist: No such file or directory"],
+    );
     let dir = written(&[]);
     fs::remove_file(part(dir.path(), ".incr.aof")).unwrap();
-    refused(dir.path(), AOF, &[".incr.aof, which does not exist: No such file or directory"]);
+    refused(
+        dir.path(),
+        AOF,
+        &[".incr.aof is in the AOF manifest and does not exist: No such file or directory"],
+    );
 }
 
 #[test]
@@ -348,4 +356,18 @@ fn kill_between_the_steps_of_a_rewrite_is_no_end() {
     assert_eq!(client.run("SET last 1"), "+OK");
     server.kill();
     assert_eq!(keys(dir.path(), AOF), ":12");
+}
+
+#[test]
+fn single_file_that_was_taken_for_the_base_but_not_moved_is_moved() {
+    let dir = tempfile::tempdir().unwrap();
+    let single = dir.path().join("appendonly.aof");
+    fs::write(&single, "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n").unwrap();
+    let inside = dir.path().join("appendonlydir");
+    fs::create_dir(&inside).unwrap();
+    let manifest = inside.join("appendonly.aof.manifest");
+    fs::write(&manifest, "file appendonly.aof seq 1 type b\n").unwrap();
+    assert_eq!(keys(dir.path(), AOF), ":1");
+    assert!(!single.exists() && inside.join("appendonly.aof").exists());
+    assert_eq!(keys(dir.path(), AOF), ":1");
 }

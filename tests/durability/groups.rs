@@ -99,3 +99,16 @@ fn damage_before_a_group_that_proves_it_was_synced_is_refused_and_fix_shows_what
     assert_eq!(tool("check-aof", &fix, "y\n").0, Some(0));
     assert_eq!(keys(dir.path(), AOF), ":1");
 }
+
+#[test]
+fn without_checksums_the_manifest_is_the_plain_one_of_redis_and_loads() {
+    let dir = written(&["--aof-checksums", "no"]);
+    let manifest = fs::read_to_string(part(dir.path(), ".manifest")).unwrap();
+    let plain = "file appendonly.aof.2.base.rdb seq 2 type b\n\
+                 file appendonly.aof.2.incr.aof seq 2 type i\n";
+    assert_eq!(manifest, plain);
+    assert_eq!(keys(dir.path(), &[AOF, &["--aof-checksums", "no"]].concat()), ":11");
+    assert_eq!(keys(dir.path(), AOF), ":11");
+    let manifest = fs::read_to_string(part(dir.path(), ".manifest")).unwrap();
+    assert_eq!(manifest, plain, "what was written without checksums has none");
+}

@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::common::{Client, start};
-use crate::files::{AOF, files_in};
+use crate::files::{AOF, files_in, part};
 
 const NO_AOF: &[&str] = &["--appendonly", "no", "--save", ""];
 
@@ -216,4 +216,19 @@ fn leftovers_of_dead_children_go_and_nothing_else() {
     start(dir.path(), NO_AOF).kill();
     assert!(!dir.path().join(names[0]).exists());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), names.len());
+}
+
+#[test]
+fn superseded_files_go_once_aof_disable_auto_gc_is_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path(), &[AOF, &["--aof-disable-auto-gc", "yes"]].concat());
+    let mut client = server.client();
+    let old = part(dir.path(), ".base.rdb");
+    assert!(client.run("BGREWRITEAOF").starts_with('+'));
+    client.await_info("aof_rewrite_in_progress", "0");
+    assert!(old.exists());
+    assert_eq!(client.run("CONFIG SET aof-disable-auto-gc no"), "+OK");
+    assert!(!old.exists());
+    let manifest = fs::read_to_string(part(dir.path(), ".manifest")).unwrap();
+    assert!(!manifest.contains("type h"), "{manifest}");
 }

@@ -156,6 +156,8 @@ mod tests {
             (restore("freq 1 idletime 1", "k", "0"), "-ERR syntax error|"),
             ("restore k 0 foo".into(), "-ERR DUMP payload version or checksum are wrong|"),
             ("dump none".into(), "$-1|"),
+            (restore("", "k", "0").replacen("restore", "restore-asking", 1), "+OK|"),
+            ("get k".into(), "$2|10|"),
         ] {
             assert_eq!(house.run(&line), answer, "{line}");
         }

@@ -180,6 +180,19 @@ pub const COMMANDS: &[Command] = &[
             .key_spec(KeySpec::at(1).ow().update())
             .since("2.6.0"),
     ),
+    // What a cluster says when it moves a key; here every slot is at home.
+    Command::data(
+        dump::restore,
+        Spec::new("restore-asking", Group::Server, AtLeast(4))
+            .rewritten()
+            .writes()
+            .denyoom()
+            .asking()
+            .category(Cat::Dangerous)
+            .category(Cat::Keyspace)
+            .key_spec(KeySpec::at(1).ow().update())
+            .since("3.0.0"),
+    ),
     Command::data(
         scan,
         Spec::new("scan", Group::Generic, AtLeast(2))

@@ -35,9 +35,13 @@ const REPLAY_ERRORS_TOLD: u64 = 5;
 
 /// The manifest, which also counts while `appendonly` is off: the next base is numbered after its
 /// own. None if there is no file, or none that names any part.
-pub(super) fn load_manifest(core: &Core, config: &Config) -> Result<Option<Manifest>, LoadError> {
-    let (dir, name) = (rewriting::directory(config), config.appendfilename.as_bytes());
-    let found = Manifest::load(&core.persist.disk, &dir, name).map_err(|error| {
+pub(super) fn load_manifest(
+    core: &Core,
+    config: &Config,
+    dir: &Path,
+) -> Result<Option<Manifest>, LoadError> {
+    let name = config.appendfilename.as_bytes();
+    let found = Manifest::load(&core.persist.disk, dir, name).map_err(|error| {
         let shown = match &error {
             ManifestError::Invalid(Invalid { what, line: Some((number, line)) }) => {
                 format!("{what}, at line {number}: '{line}'")
@@ -46,7 +50,7 @@ pub(super) fn load_manifest(core: &Core, config: &Config) -> Result<Option<Manif
         };
         LoadError::File(format!(
             "Error loading the append only file manifest {}: {shown}",
-            path_in(&dir, &manifest_name(name)).display()
+            path_in(dir, &manifest_name(name)).display()
         ))
     })?;
     Ok(found.filter(|manifest| !manifest.is_empty()))
@@ -56,14 +60,19 @@ pub(super) fn load_manifest(core: &Core, config: &Config) -> Result<Option<Manif
 pub(super) fn load_aof(core: &'static Core, config: &Config) -> Result<(), LoadError> {
     let (dir, disk) = (rewriting::directory(config), &core.persist.disk);
     let name = config.appendfilename.as_bytes();
-    if let Some(manifest) = load_manifest(core, config)? {
+    let single = path_in(&config.dir.to_path(), name);
+    let has_single = disk.size(&single)?.is_some();
+    if let Some(manifest) = load_manifest(core, config, &dir)? {
+        let moved = disk.exists(&path_in(&dir, name))?;
+        if has_single && !moved && manifest.is_single_file(name) {
+            // Whoever took it for the base had no time to move it.
+            return adopt_single_file(core, config, &single, &dir);
+        }
         load_parts(core, config, &manifest, &dir)?;
         core.persist.aof.lock().manifest = manifest;
         rewriting::collect_garbage(core, config);
         return Ok(());
     }
-    let single = path_in(&config.dir.to_path(), name);
-    let has_single = disk.size(&single)?.is_some();
     if !Manifest::is_announced(disk, &dir, name)? {
         let link = has_single.then_some(name);
         rewriting::refuse_orphans(&dir, name, link).map_err(LoadError::File)?;
@@ -120,7 +129,7 @@ pub(super) fn load_parts(
         let path = part.path(dir);
         let Some(size) = disk.size(&path)? else {
             return Err(LoadError::File(format!(
-                "The AOF manifest names {}, which does not exist: No such file or directory",
+                "{} is in the AOF manifest and does not exist: No such file or directory",
                 path.display()
             )));
         };

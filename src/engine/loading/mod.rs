@@ -102,7 +102,8 @@ pub fn load_at_start(core: &'static Core) -> Result<(), LoadError> {
             LoadError::File(format!("Can't open the append-only file: {error}"))
         })?;
     } else {
-        let manifest = log::load_manifest(core, &config)?;
+        let dir = rewriting::directory(&config);
+        let manifest = log::load_manifest(core, &config, &dir)?;
         core.persist.aof.lock().manifest = manifest.unwrap_or_default();
         snapshot::load_snapshot_file(core, &config)?;
     }
@@ -207,9 +208,14 @@ pub fn reload_aof(core: &'static Core) -> Result<(), String> {
         empty(core, &mut hold);
         begin(core);
     }
-    let manifest = core.persist.aof.lock().manifest.clone();
     let dir = core.persist.aof.lock().dir.clone();
-    let loaded = log::load_parts(core, &config, &manifest, &dir);
+    let loaded = log::load_manifest(core, &config, &dir).and_then(|manifest| {
+        let manifest = manifest.unwrap_or_default();
+        log::load_parts(core, &config, &manifest, &dir)?;
+        // As after a start, numbers go on from those it has.
+        core.persist.aof.lock().manifest = manifest;
+        Ok(())
+    });
     let _hold = core.keyspace.lock_all();
     if let Err(error) = loaded {
         // What is in memory is not what the files say, and must not go over them.

@@ -20,8 +20,8 @@ pub fn add_increment(
 ) -> Result<DiskFile, FsError> {
     let mut next = manifest.clone();
     // What the disk may have lost is not vouched for.
-    let tainted = journal.is_tainted();
-    next.seal_increment(journal.seal().filter(|_| !tainted));
+    let vouched = journal.has_checksums() && !journal.is_tainted();
+    next.seal_increment(journal.seal().filter(|_| vouched));
     let path = next.new_increment(name).path(dir);
     if journal.has_checksums() {
         next.mark_grouped();

@@ -88,7 +88,7 @@ pub fn decode(
             decoder.threes(packs::from_listpack(&input.string()?)?)?
         }
         typecode::ZSET | typecode::ZSET_2 => decoder.zset(&mut input, code)?,
-        typecode::ZSET_ZIPLIST => decoder.zset_pack(packs::from_ziplist(&input.string()?)?)?,
+        typecode::ZSET_ZIPLIST => decoder.zset_pack(packs::from_zset_ziplist(&input.string()?)?)?,
         typecode::ZSET_LISTPACK => decoder.zset_pack(packs::from_listpack(&input.string()?)?)?,
         typecode::STREAM_LISTPACKS
         | typecode::STREAM_LISTPACKS_2
@@ -210,6 +210,9 @@ impl Decoder<'_> {
     /// A hash of a time that knew no limits on values.
     fn zipmap(&self, bytes: &[u8]) -> Result<Value, DecodeError> {
         let pack = packs::from_zipmap(bytes)?;
+        if pack.is_empty() {
+            return corrupt("Zipmap integrity check failed: it is empty");
+        }
         let longest = pack.iter().map(|item| item.to_vec().len()).max().unwrap_or(0);
         let mut value = self.hash_pack(pack)?;
         if let Value::Hash(hash) = &mut value {
@@ -335,6 +338,8 @@ mod tests {
             (typecode::LIST_QUICKLIST_2, b"\x01\x03\x01a", "Quicklist integrity check failed."),
             (typecode::HASH_LISTPACK, b"\x09\x09\0\0\0\x01\0\x01\x01\xff", "without its value"),
             (typecode::SET_INTSET, b"\x08\x02\0\0\0\0\0\0\0", "Intset integrity check failed"),
+            (typecode::HASH_ZIPMAP, b"\x02\0\xff", "Zipmap integrity check failed"),
+            (typecode::ZSET_ZIPLIST, b"\x01\0", "Zset ziplist integrity check failed"),
             (typecode::STREAM_LISTPACKS_3, b"", "value ends too early"),
             (typecode::MODULE_2, b"\0\0", "no matching module type 'AAAAAAAAA'"),
         ] {

@@ -12,9 +12,18 @@ pub fn from_listpack(blob: &[u8]) -> Result<Listpack, Malformed> {
 
 /// The elements of a ziplist.
 pub fn from_ziplist(blob: &[u8]) -> Result<Listpack, Malformed> {
+    ziplist_of("Ziplist", blob)
+}
+
+/// The same of a sorted set, of which the log speaks by its own name.
+pub fn from_zset_ziplist(blob: &[u8]) -> Result<Listpack, Malformed> {
+    ziplist_of("Zset ziplist", blob)
+}
+
+fn ziplist_of(what: &str, blob: &[u8]) -> Result<Listpack, Malformed> {
     small_enough(blob)?;
     let items = ziplist::items(blob)
-        .map_err(|error| Malformed(format!("Ziplist integrity check failed: {error}")))?;
+        .map_err(|error| Malformed(format!("{what} integrity check failed: {error}")))?;
     Ok(Listpack::from_items(items.into_iter().map(canonical)))
 }
 
