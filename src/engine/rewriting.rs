@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::clock::UnixMs;
-use crate::base::fs::{Disk, DiskFile, FsError};
+use crate::base::fs::{DiskFile, FsError};
 use crate::config::Config;
 use crate::engine::core::Core;
 use crate::engine::saving::{self, Begun};
 use crate::keyspace::lock::Hold;
 use crate::persist::aof::manifest::{
-    BaseFormat, Manifest, Part, Seal, orphan, path_in, temp_increment_name,
+    BaseFormat, Manifest, Part, Seal, path_in, temp_increment_name,
 };
-use crate::persist::aof::turnover;
+use crate::persist::aof::turnover::{self, NewBase, OpenError, Place};
 use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
-use crate::persist::state::{Aof, AofState, Child, Work};
+use crate::persist::state::{AofState, Child, Work};
 use crate::persist::verify::verify;
 use crate::resp::error::CmdError;
 use crate::stats::memory::Memory;
@@ -158,13 +158,16 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
 }
 
 /// The journal goes on in a new increment from this moment. The hold has all shards.
-fn cut(core: &Core, config: &Config, dir: &Path) -> Result<(), String> {
+pub fn cut(core: &Core, config: &Config, dir: &Path) -> Result<(), String> {
     let (disk, journal) = (&core.persist.disk, &core.persist.journal);
     let told = |error: FsError| error.to_string();
     disk.make_dir(dir).map_err(told)?;
     let name = config.appendfilename.as_bytes();
+    let place = Place { disk, dir, name };
     let mut aof = core.persist.aof.lock();
-    announce(disk, &aof, dir, name)?;
+    if aof.manifest.is_empty() {
+        turnover::announce(place)?;
+    }
     match aof.state {
         AofState::Off => {}
         AofState::Starting => {
@@ -172,43 +175,11 @@ fn cut(core: &Core, config: &Config, dir: &Path) -> Result<(), String> {
             aof.cut = journal.switch(Some(Arc::new(file)), 0, Some(0));
         }
         AofState::On => {
-            // Only the last increment may end in the middle of a record, and nothing in a later
-            // one may be durable before what comes before it. So the old one is whole and synced
-            // before the manifest names the new one.
-            if !journal.drain() {
-                return Err("the present increment cannot be written to its end".to_owned());
-            }
-            if !journal.is_tainted() {
-                journal.sync();
-            }
-            let file = turnover::add_increment(disk, journal, &mut aof.manifest, dir, name);
-            let file = file.map_err(told)?;
-            aof.cut = journal.switch(Some(Arc::new(file)), 0, Some(0));
+            aof.cut = turnover::cut(place, journal, &mut aof.manifest)?;
             aof.size_before_increment = sizes(core, &aof.manifest, dir, 1);
         }
     }
     Ok(())
-}
-
-/// Before the first base: says that there will be one, unless there are files that it could write
-/// over.
-fn announce(disk: &Disk, aof: &Aof, dir: &Path, name: &[u8]) -> Result<(), String> {
-    let told = |error: FsError| error.to_string();
-    if !aof.manifest.is_empty() || Manifest::is_announced(disk, dir, name).map_err(told)? {
-        return Ok(());
-    }
-    refuse_orphans(dir, name, None)?;
-    Manifest::announce(disk, dir, name).map_err(told)
-}
-
-/// Parts without the manifest that would order them are no reason to begin empty.
-pub fn refuse_orphans(dir: &Path, name: &[u8], but: Option<&[u8]>) -> Result<(), String> {
-    let Some(found) = orphan(dir, name, but) else { return Ok(()) };
-    Err(format!(
-        "Found {} but no manifest. The server does not begin empty beside data: restore the \
-         manifest, or move the files away.",
-        found.display()
-    ))
 }
 
 /// Bytes of all parts but the last `without` increments.
@@ -264,46 +235,28 @@ fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
 
 /// The child's file becomes the base, and what it supersedes goes.
 fn adopt(core: &Core, child: &Child) -> Result<(), String> {
-    let told = |error: FsError| error.to_string();
     let config = core.config();
-    let disk = &core.persist.disk;
-    let name = config.appendfilename.as_bytes();
     let mut aof = core.persist.aof.lock();
     let dir = aof.dir.clone();
     if aof.rewriter.take() != Some(child.pid) {
         return Err("no longer wanted".to_owned());
     }
-    let mut manifest = aof.manifest.clone();
+    let name = config.appendfilename.as_bytes();
+    let place = Place { disk: &core.persist.disk, dir: &dir, name };
     let format = match is_snapshot_file(&child.temp) {
         true => BaseFormat::Rdb,
         false => BaseFormat::Aof,
     };
-    let base = manifest.new_base(name, format, child.seal).path(&dir);
-    disk.rename_durably(&child.temp, &base).map_err(told)?;
-    let kept = match aof.state {
-        AofState::Off => 0,
-        AofState::On => 1,
-        AofState::Starting => {
-            let increment = manifest.new_increment(name).path(&dir);
-            // What was collected must be in the file before the manifest vouches for it.
-            core.persist.journal.flush();
-            core.persist.journal.sync();
-            let temp = path_in(&dir, &temp_increment_name(name));
-            disk.rename_durably(&temp, &increment).map_err(told)?;
-            1
-        }
-    };
-    manifest.retire_increments(kept);
-    turnover::publish(disk, &manifest, &dir, name, &base)?;
+    let new = NewBase { written: &child.temp, format, seal: child.seal, shared: false };
+    let goes_on = (aof.state, aof.cut);
+    aof.manifest = turnover::adopt(place, &core.persist.journal, &aof.manifest, goes_on, &new)?;
     if aof.state == AofState::Starting {
         aof.state = AofState::On;
     }
-    core.persist.journal.superseded(aof.cut);
-    aof.size_before_increment = sizes(core, &manifest, &dir, kept);
+    aof.size_before_increment = sizes(core, &aof.manifest, &dir, 1);
     aof.size_at_rewrite = aof.size_before_increment + core.persist.journal.size();
-    aof.manifest = manifest;
     if !config.aof_disable_auto_gc {
-        turnover::remove_history(disk, &mut aof.manifest, &dir, name);
+        turnover::remove_history(place, &mut aof.manifest);
     }
     Ok(())
 }
@@ -320,22 +273,9 @@ pub fn collect_garbage(core: &Core, config: &Config) {
     let (dir, name) = (directory(config), config.appendfilename.as_bytes());
     if !config.aof_disable_auto_gc {
         let mut aof = core.persist.aof.lock();
-        turnover::remove_history(&core.persist.disk, &mut aof.manifest, &dir, name);
+        let place = Place { disk: &core.persist.disk, dir: &dir, name };
+        turnover::remove_history(place, &mut aof.manifest);
     }
-}
-
-/// Why the append-only file cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// A file operation failed.
-    #[error(transparent)]
-    Fs(#[from] FsError),
-    /// The first base was not written.
-    #[error(transparent)]
-    Base(#[from] SnapshotError),
-    /// A first base would be written over files that are there.
-    #[error("{0}")]
-    Announce(String),
 }
 
 /// `appendonly yes` at the start, after everything was loaded: records go to the last increment, or
@@ -343,37 +283,20 @@ pub enum OpenError {
 pub fn open(core: &Core, hold: &Hold) -> Result<(), OpenError> {
     let config = core.config();
     let (dir, disk) = (directory(&config), &core.persist.disk);
-    let name = config.appendfilename.as_bytes();
+    let place = Place { disk, dir: &dir, name: config.appendfilename.as_bytes() };
     disk.make_dir(&dir)?;
     let mut aof = core.persist.aof.lock();
-    if aof.manifest.is_empty() {
-        announce(disk, &aof, &dir, name).map_err(OpenError::Announce)?;
-        let mut manifest = aof.manifest.clone();
-        let format = base_format(&config);
-        let path = manifest.new_base(name, format, None).path(&dir);
-        tracing::info!("Creating AOF base file {} on server start", path.display());
-        let temp = temp_base(&dir, std::process::id());
-        let plan = plan(core, &config);
-        let stamp = config.aof_timestamp_enabled;
-        let seal = disk.write_atomically(&path, &temp, |file| {
-            fill(hold, file, &plan, format, stamp, &mut || {})
-        })?;
-        manifest.seal_base(seal);
-        aof.manifest = manifest;
-    }
-    let file = match aof.manifest.increments().last() {
-        Some(part) => turnover::reopen(disk, &dir, &part.path(&dir))?,
-        None => {
-            let journal = &core.persist.journal;
-            turnover::add_increment(disk, journal, &mut aof.manifest, &dir, name)?
-        }
-    };
-    let size = file.size()?;
+    let temp = temp_base(&dir, std::process::id());
+    let format = base_format(&config);
+    turnover::first_base(place, &mut aof.manifest, format, &temp, |file| {
+        let (plan, stamp) = (plan(core, &config), config.aof_timestamp_enabled);
+        fill(hold, file, &plan, format, stamp, &mut || {})
+    })?;
+    let loaded_sum = aof.loaded_sum;
+    let size = turnover::open(place, &core.persist.journal, &mut aof.manifest, loaded_sum)?;
     aof.size_before_increment = sizes(core, &aof.manifest, &dir, 1);
     aof.size_at_rewrite = aof.size_before_increment + size;
     aof.state = AofState::On;
-    let sum = if size == 0 { Some(0) } else { aof.loaded_sum };
-    core.persist.journal.switch(Some(Arc::new(file)), size, sum);
     Ok(())
 }
 

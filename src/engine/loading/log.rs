@@ -24,6 +24,7 @@ use crate::persist::aof::manifest::{
     Invalid, Manifest, ManifestError, Part, PartKind, Seal, manifest_name, path_in,
 };
 use crate::persist::aof::replay::{self, Outcome};
+use crate::persist::aof::turnover;
 use crate::persist::rdb::reader;
 use crate::persist::state::LastEnd;
 use crate::resp::args::OwnedArgs;
@@ -66,7 +67,7 @@ pub(super) fn load_aof(core: &'static Core, config: &Config) -> Result<(), LoadE
     let has_single = disk.size(&single)?.is_some();
     if !Manifest::is_announced(disk, &dir, name)? {
         let link = has_single.then_some(name);
-        rewriting::refuse_orphans(&dir, name, link).map_err(LoadError::File)?;
+        turnover::refuse_orphans(&dir, name, link).map_err(LoadError::File)?;
     }
     if has_single {
         return adopt_single_file(core, config, &single, &dir);
