@@ -140,7 +140,12 @@ fn rewrite(core: &'static Core) {
 }
 
 fn allowed(core: &Core, now: UnixMs) -> bool {
-    match core.persist.book.lock().rewrite_limit.attempt(now) {
+    let limit = &mut core.persist.book.lock().rewrite_limit;
+    let attempt = match core.persist.journal.is_tainted() {
+        true => limit.attempt_urgent(now),
+        false => limit.attempt(now),
+    };
+    match attempt {
         Attempt::Allowed => true,
         Attempt::PauseBegins(minutes) => {
             tracing::warn!(
