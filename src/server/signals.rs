@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::ShutdownOn;
 use crate::engine::core::Core;
@@ -12,21 +12,28 @@ use crate::engine::{saving, stopping};
 /// Exit code of an end at once.
 const EXIT_AT_ONCE: i32 = 1;
 
-/// Listens to signals on a thread of its own.
+/// Listens to signals on a thread of its own. From its return on none of them ends the process
+/// unheard.
 pub fn listen(core: &'static Core) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        if let Err(error) = runtime.block_on(serve(core)) {
-            tracing::error!("Signals are not handled: {error}");
-        }
-    })?;
+    let [terminate, interrupt, hangup] = {
+        let _entered = runtime.enter();
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        let [terminate, interrupt, hangup] = kinds.map(signal);
+        [terminate?, interrupt?, hangup?]
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || runtime.block_on(serve(core, terminate, interrupt, hangup)))?;
     Ok(())
 }
 
-async fn serve(core: &'static Core) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+async fn serve(
+    core: &'static Core,
+    mut terminate: Signal,
+    mut interrupt: Signal,
+    mut hangup: Signal,
+) {
     let mut interrupts = 0;
     loop {
         // Cancel safe: `recv` loses no signal when another arm is taken.
