@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::clock::UnixMs;
-use crate::base::fs::{DiskFile, FsError};
+use crate::base::fs::{Disk, DiskFile, FsError};
 use crate::config::Config;
 use crate::engine::core::Core;
 use crate::engine::saving::{self, Begun};
@@ -144,7 +144,7 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
             };
             tracing::info!("Background append only file rewriting started by pid {}", forked.pid);
             let dirty = saving::dirty_count(core);
-            saving::watch(core, forked, Work::Rewrite, dirty, temp, finish)
+            saving::watch(core, forked, Work::Rewrite, dirty, (temp, None), finish)
         }
         Err(error) => {
             tracing::warn!("Can't rewrite append only file in background: {error}");
@@ -158,7 +158,7 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
 }
 
 /// The journal goes on in a new increment from this moment. The hold has all shards.
-pub fn cut(core: &Core, config: &Config, dir: &Path) -> Result<(), String> {
+fn cut(core: &Core, config: &Config, dir: &Path) -> Result<(), String> {
     let (disk, journal) = (&core.persist.disk, &core.persist.journal);
     let told = |error: FsError| error.to_string();
     disk.make_dir(dir).map_err(told)?;
@@ -175,7 +175,9 @@ pub fn cut(core: &Core, config: &Config, dir: &Path) -> Result<(), String> {
             aof.cut = journal.switch(Some(Arc::new(file)), 0, Some(0));
         }
         AofState::On => {
+            let commands = journal.commands();
             aof.cut = turnover::cut(place, journal, &mut aof.manifest)?;
+            aof.commands_before_increment += commands;
             aof.size_before_increment = sizes(core, &aof.manifest, dir, 1);
         }
     }
@@ -188,6 +190,11 @@ fn sizes(core: &Core, manifest: &Manifest, dir: &Path, without: usize) -> u64 {
     let counted = &increments[..increments.len().saturating_sub(without)];
     let size = |part: &Part| core.persist.disk.size(&part.path(dir)).ok().flatten().unwrap_or(0);
     manifest.base().into_iter().chain(counted).map(size).sum()
+}
+
+fn base_size(core: &Core, manifest: &Manifest, dir: &Path) -> u64 {
+    let size = |part: &Part| core.persist.disk.size(&part.path(dir)).ok().flatten();
+    manifest.base().and_then(size).unwrap_or(0)
 }
 
 fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
@@ -247,7 +254,8 @@ fn adopt(core: &Core, child: &Child) -> Result<(), String> {
         true => BaseFormat::Rdb,
         false => BaseFormat::Aof,
     };
-    let new = NewBase { written: &child.temp, format, seal: child.seal, shared: false };
+    let shared = child.snapshot.is_some();
+    let new = NewBase { written: &child.temp, format, seal: child.seal, shared };
     let goes_on = (aof.state, aof.cut);
     aof.manifest = turnover::adopt(place, &core.persist.journal, &aof.manifest, goes_on, &new)?;
     if aof.state == AofState::Starting {
@@ -255,10 +263,64 @@ fn adopt(core: &Core, child: &Child) -> Result<(), String> {
     }
     aof.size_before_increment = sizes(core, &aof.manifest, &dir, 1);
     aof.size_at_rewrite = aof.size_before_increment + core.persist.journal.size();
+    aof.base_size = base_size(core, &aof.manifest, &dir);
+    aof.commands_before_increment = 0;
     if !config.aof_disable_auto_gc {
         turnover::remove_history(place, &mut aof.manifest);
     }
     Ok(())
+}
+
+/// Before a snapshot is begun in `dir`: whether it is to be the base too (`aof-rebase-on-save`). The
+/// journal goes on in a new increment then. The hold has all shards.
+pub fn begin_shared(core: &Core, config: &Config, dir: &Path) -> bool {
+    let (state, home) = {
+        let aof = core.persist.aof.lock();
+        (aof.state, aof.dir.clone())
+    };
+    let wanted = config.aof_rebase_on_save && config.aof_use_rdb_preamble;
+    // Each attempt adds an increment, also one that fails.
+    let tired = core.persist.book.lock().rewrite_limit.is_reached();
+    if !wanted || state != AofState::On || tired {
+        return false;
+    }
+    let begun = can_link(&core.persist.disk, dir, &home).and_then(|()| cut(core, config, &home));
+    begun
+        .inspect_err(|error| {
+            tracing::warn!("The snapshot will not be the base of the append only file: {error}");
+        })
+        .is_ok()
+}
+
+/// Whether a file in one directory can have another name in the other.
+fn can_link(disk: &Disk, from: &Path, to: &Path) -> Result<(), String> {
+    let pid = std::process::id();
+    let (from, to) = (from.join(format!("temp-{pid}.rdb")), temp_base(to, pid));
+    let linked = disk.create(&from).and_then(|_| {
+        disk.remove(&to)?;
+        disk.link(&from, &to)
+    });
+    // What is left is removed at a later start.
+    let _ = disk.remove(&from).and(disk.remove(&to));
+    linked.map_err(|error| error.to_string())
+}
+
+/// A snapshot whose child has ended becomes the base. Whatever comes of that, it remains a
+/// snapshot.
+pub fn rebase(core: &Core, child: &Child) {
+    let adopted = adopt(core, child);
+    let mut book = core.persist.book.lock();
+    match adopted {
+        Ok(()) => {
+            tracing::info!("The snapshot is the new base of the append only file too");
+            book.rebases += 1;
+            book.rewrite_limit.succeeded();
+        }
+        Err(text) => {
+            tracing::warn!("The snapshot is not the base of the append only file: {text}");
+            book.rewrite_limit.failed();
+        }
+    }
 }
 
 fn is_snapshot_file(path: &Path) -> bool {
@@ -295,7 +357,12 @@ pub fn open(core: &Core, hold: &Hold) -> Result<(), OpenError> {
     let loaded_sum = aof.loaded_sum;
     let size = turnover::open(place, &core.persist.journal, &mut aof.manifest, loaded_sum)?;
     aof.size_before_increment = sizes(core, &aof.manifest, &dir, 1);
-    aof.size_at_rewrite = aof.size_before_increment + size;
+    aof.base_size = base_size(core, &aof.manifest, &dir);
+    // What had grown before the start goes on growing.
+    aof.size_at_rewrite = match aof.manifest.base() {
+        Some(_) => aof.base_size,
+        None => aof.size_before_increment + size,
+    };
     aof.state = AofState::On;
     Ok(())
 }

@@ -115,6 +115,8 @@ pub struct Journal {
     written: AtomicU64,
     synced: AtomicU64,
     size: AtomicU64,
+    /// Commands in the present increment since it was opened.
+    commands: AtomicU64,
     failing: AtomicBool,
     failure: Mutex<Option<Failure>>,
     waiting: Mutex<Vec<(Durable, LogOffset, Waker)>>,
@@ -154,6 +156,7 @@ impl Default for Journal {
             written: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             size: AtomicU64::new(0),
+            commands: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             failure: Mutex::new(None),
             waiting: Mutex::default(),
@@ -236,7 +239,9 @@ impl Journal {
             pending.bytes.extend_from_slice(stamp.as_bytes());
         }
         let Pending { bytes, framing, .. } = &mut *pending;
-        framing.unit(bytes, transaction, commands);
+        let mut count = 0;
+        framing.unit(bytes, transaction, commands.inspect(|_| count += 1));
+        self.commands.fetch_add(count, Ordering::Relaxed);
         let added = (pending.bytes.len() - before) as u64;
         LogOffset(self.appended.fetch_add(added, Ordering::AcqRel) + added)
     }
@@ -259,6 +264,11 @@ impl Journal {
     /// Bytes of the present increment.
     pub fn size(&self) -> u64 {
         self.size.load(Ordering::Relaxed)
+    }
+
+    /// Commands of the present increment, but those that were there when it was opened.
+    pub fn commands(&self) -> u64 {
+        self.commands.load(Ordering::Relaxed)
     }
 
     /// Size and checksum of the present increment, if its checksum is known. Whoever holds the locks
@@ -694,6 +704,7 @@ impl Journal {
         end.opened = sum.map(|sum| (sum, size));
         end.added = Crc64::xz();
         self.size.store(size, Ordering::Relaxed);
+        self.commands.store(0, Ordering::Relaxed);
         // Whoever reads the new file alone must learn the database, and the time.
         let mut pending = self.pending.lock();
         pending.framing.restart();

@@ -120,19 +120,28 @@ fn background_jobs(core: &'static Core, config: &Config) {
         .collect();
     if let Some(rule) = save_due(&rules, state, now) {
         tracing::info!("{} changes in {} seconds. Saving...", rule.changes, rule.secs);
-        let _ = saving::start(core, &core.keyspace.lock_all());
+        save(core, config);
         saving::update_attention(core);
         return;
     }
     if book.save_scheduled {
         core.persist.book.lock().save_scheduled = false;
-        let _ = saving::start(core, &core.keyspace.lock_all());
+        save(core, config);
         return;
     }
     rewrite_if_grown(core, config, now);
 }
 
 /// Failures are logged where they happen, and spaced out.
+fn save(core: &'static Core, config: &Config) {
+    if config.aof_rebase_on_save {
+        // As for a rewrite.
+        core.persist.journal.sync();
+    }
+    let _ = saving::start(core, &core.keyspace.lock_all());
+}
+
+/// The same for the append-only file.
 fn rewrite(core: &'static Core) {
     // Most of what the cut has to sync is synced before anybody waits for it.
     core.persist.journal.sync();
@@ -173,12 +182,24 @@ fn rewrite_if_grown(core: &'static Core, config: &Config, now: UnixMs) {
         base_bytes,
         current_bytes: core.persist.aof_size(),
     });
-    if let Some(growth) = due
-        && allowed(core, now)
-    {
-        tracing::info!("Starting automatic rewriting of AOF on {growth}% growth");
-        rewrite(core);
+    let seconds = match config.aof_max_replay_seconds {
+        0 => None,
+        limit => Some(core.persist.replay_seconds()).filter(|seconds| *seconds > limit as f64),
+    };
+    if (due.is_none() && seconds.is_none()) || !allowed(core, now) {
+        return;
     }
+    match (due, seconds) {
+        (Some(growth), _) => {
+            tracing::info!("Starting automatic rewriting of AOF on {growth}% growth");
+        }
+        (None, seconds) => tracing::info!(
+            "Starting automatic rewriting of AOF: replaying its increments would take about {:.0} \
+             seconds",
+            seconds.unwrap_or_default()
+        ),
+    }
+    rewrite(core);
 }
 
 /// Goes on with tables that are between two sizes, though nobody inserts.
