@@ -323,6 +323,35 @@ pub fn rebase(core: &Core, child: &Child) {
     }
 }
 
+/// An increment that is larger is not copied while clients wait: a child writes a new base.
+const ANEW_BYTES_MAX: u64 = 256 << 20;
+
+/// After a failed sync: writes what the present increment holds to a fresh one, durably. Says
+/// whether that worked; otherwise a rewrite has to come.
+pub fn write_anew(core: &Core) -> bool {
+    let config = core.config();
+    let mut aof = core.persist.aof.lock();
+    if aof.state != AofState::On {
+        return false;
+    }
+    let (disk, dir) = (&core.persist.disk, aof.dir.clone());
+    let place = Place { disk, dir: &dir, name: config.appendfilename.as_bytes() };
+    let journal = &core.persist.journal;
+    match turnover::write_anew(place, journal, &mut aof.manifest, ANEW_BYTES_MAX) {
+        Ok(()) => {
+            tracing::warn!("What could not be synced is written anew, to another increment");
+            if !config.aof_disable_auto_gc {
+                turnover::remove_history(place, &mut aof.manifest);
+            }
+            true
+        }
+        Err(error) => {
+            tracing::warn!("The increment that could not be synced is not written anew: {error}");
+            false
+        }
+    }
+}
+
 fn is_snapshot_file(path: &Path) -> bool {
     use std::io::Read;
     let mut head = [0u8; 9];

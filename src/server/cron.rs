@@ -92,18 +92,29 @@ fn sample_rates(core: &Core, now: Steady) {
 
 /// Begins what is scheduled or due, one child at a time.
 fn background_jobs(core: &'static Core, config: &Config) {
-    if core.persist.is_child_running() || core.has_attention(Attention::STOPPING) {
+    if core.has_attention(Attention::STOPPING) {
         return;
     }
     let now = UnixMs::now();
-    let book = core.persist.book.lock().clone();
-    if core.persist.journal.is_tainted() {
-        core.persist.book.lock().rewrite_scheduled = true;
+    // Writes are refused until what could not be synced is somewhere else, child or not.
+    let tainted = core.persist.journal.is_tainted();
+    let tried = tainted && allowed(core, now);
+    if tried && rewriting::write_anew(core) {
+        core.persist.book.lock().rewrite_limit.succeeded();
+        return;
     }
+    if core.persist.is_child_running() {
+        return;
+    }
+    if tried {
+        rewrite(core);
+        return;
+    }
+    let book = core.persist.book.lock().clone();
     if syncing::start_waiting(core) {
         return;
     }
-    if book.rewrite_scheduled && allowed(core, now) {
+    if book.rewrite_scheduled && !tainted && allowed(core, now) {
         rewrite(core);
         return;
     }

@@ -130,9 +130,10 @@ def main():
     finally:
         server.kill()
         shutil.rmtree(home, ignore_errors=True)
+    anew = server.log_count("could not be synced is written anew")
     server.forget()
-    print(f"{rounds} rounds, writes came back after at most {longest:.1f} s, at most {most} files, nothing lost "
-          f"(seed {asked.seed})")
+    print(f"{rounds} rounds, writes came back after at most {longest:.1f} s, {anew} times by a copy of the increment, "
+          f"at most {most} files, nothing lost (seed {asked.seed})")
 
 
 if __name__ == "__main__":

@@ -132,9 +132,8 @@ fn rewrite_comes_when_the_replay_would_take_too_long() {
     let options = [AOF, &["--auto-aof-rewrite-percentage", "0"]].concat();
     let server = start(dir.path(), &options);
     let mut client = server.client();
-    let estimate = |client: &mut Client| {
-        client.info("aof_replay_seconds_estimate").parse::<f64>().unwrap()
-    };
+    let estimate =
+        |client: &mut Client| client.info("aof_replay_seconds_estimate").parse::<f64>().unwrap();
     let script = b"for i = 1, 800000 do redis.call('INCR', 'n') end";
     assert_eq!(client.run_words(&[b"EVAL", script, b"0"]), "$-1");
     let first = estimate(&mut client);

@@ -10,13 +10,14 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
 use super::super::manifest::{BaseFormat, Manifest, PartKind, Seal};
 use super::super::replay::{self, Outcome};
 use super::super::tail;
-use super::{NewBase, Place, adopt, cut, first_base, open, remove_history};
+use super::{NewBase, Place, adopt, cut, first_base, open, remove_history, write_anew};
 use crate::base::clock::UnixMs;
 use crate::base::crc::crc64_xz;
 use crate::base::fs::{Disk, Faults, FsError, Verb, dir_of};
@@ -320,6 +321,8 @@ impl Faults for Seam {
 struct Clients {
     sent: u64,
     acknowledged: u64,
+    /// Times that unsynced data was written anew.
+    anew: u64,
     /// What the last snapshot that was reported done holds.
     saved: u64,
     /// A sync has failed, so that a damaged file may be followed by another.
@@ -446,6 +449,17 @@ impl Server<'_> {
             if self.journal.is_failing() {
                 self.journal.flush();
             }
+            if self.journal.is_tainted() && self.rng.bool() {
+                let mut manifest = self.manifest.clone();
+                if write_anew(self.place(), &self.journal, &mut manifest, 1 << 20).is_ok() {
+                    self.clients.anew += 1;
+                    self.note();
+                    if self.rng.bool() {
+                        remove_history(self.place(), &mut manifest);
+                    }
+                    self.manifest = manifest;
+                }
+            }
             if !self.journal.is_failing() {
                 for _ in 0..self.rng.usize(1..4) {
                     let n = self.clients.sent + 1;
@@ -519,8 +533,9 @@ fn seal_of(bytes: &[u8]) -> Seal {
     Seal { size: bytes.len() as u64, sum: crc64_xz(bytes) }
 }
 
-/// Runs until the plan has had its way; says how many operations there were.
-fn run(seed: u64, plan: Plan) -> Result<usize, String> {
+/// Runs until the plan has had its way; says how many operations there were, and how often unsynced
+/// data was written anew.
+fn run(seed: u64, plan: Plan) -> Result<(usize, u64), String> {
     let memory = Path::new("/dev/shm");
     let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     let live = tempfile::tempdir_in(&place).unwrap();
@@ -571,35 +586,98 @@ fn run(seed: u64, plan: Plan) -> Result<usize, String> {
     }
     let found = match start(&after.path().join(PARTS)) {
         // Somebody has to decide: nothing is taken for whole that is not.
-        Err(text) if clients.tainted && text.ends_with("not the last") => return Ok(model.ops),
+        Err(text) if clients.tainted && text.ends_with("not the last") => {
+            return Ok((model.ops, clients.anew));
+        }
         other => other?,
     };
     if found.top < clients.acknowledged || found.top > clients.sent {
         let Clients { sent, acknowledged, .. } = clients;
         return Err(format!("{acknowledged} acknowledged, {} found, {sent} sent", found.top));
     }
-    Ok(model.ops)
+    Ok((model.ops, clients.anew))
 }
 
 fn inject(seeds: std::ops::Range<u64>) -> usize {
-    let (mut count, mut failed) = (0, Vec::new());
+    let (mut count, mut anew, mut failed) = (0, 0, Vec::new());
     for seed in seeds {
         let none = Plan { fault: Fault::CutBefore, at: NEVER, cut: NEVER };
-        let ops = run(seed, none).unwrap_or_else(|text| panic!("seed {seed}: {text}"));
+        let (ops, _) = run(seed, none).unwrap_or_else(|text| panic!("seed {seed}: {text}"));
         let mut rng = fastrand::Rng::with_seed(seed);
         for at in 0..ops {
             for fault in FAULTS {
                 let soon = if rng.bool() { 12 } else { ops };
                 let plan = Plan { fault, at, cut: at + 2 + rng.usize(0..soon) };
-                if let Err(text) = run(seed, plan) {
-                    failed.push(format!("seed {seed}, {plan:?}: {text}"));
+                match run(seed, plan) {
+                    Ok((_, times)) => anew += times,
+                    Err(text) => failed.push(format!("seed {seed}, {plan:?}: {text}")),
                 }
                 count += 1;
             }
         }
     }
     assert!(failed.is_empty(), "{} of {count}:\n{}", failed.len(), failed.join("\n"));
+    assert!(anew > 0, "unsynced data is never written anew");
+    println!("{count} injections, {anew} times unsynced data was written anew");
     count
+}
+
+/// A disk whose syncs fail while that is set.
+struct NoSync(AtomicBool);
+
+impl Faults for NoSync {
+    fn before(&self, verb: Verb, _: &Path, bytes: usize) -> io::Result<usize> {
+        match verb {
+            Verb::Sync if self.0.load(Ordering::Relaxed) => Err(io::Error::other("sick")),
+            _ => Ok(bytes),
+        }
+    }
+}
+
+#[test]
+fn unsynced_data_is_written_anew_unless_the_kernel_has_dropped_it() {
+    let home = tempfile::tempdir().unwrap();
+    let sick = Arc::new(NoSync(AtomicBool::new(false)));
+    let disk = Disk::with_faults(Arc::clone(&sick) as Arc<dyn Faults>);
+    let place = Place { disk: &disk, dir: home.path(), name: NAME };
+    let (journal, mut manifest) = (Journal::default(), Manifest::default());
+    journal.set_checksums(true);
+    first_base(place, &mut manifest, BaseFormat::Aof, &home.path().join("temp"), |file| {
+        file.put(b"*1\r\n$4\r\nPING\r\n")?;
+        Ok::<_, SnapshotError>(seal_of(b"*1\r\n$4\r\nPING\r\n"))
+    })
+    .unwrap();
+    open(place, &journal, &mut manifest, None).unwrap();
+    let fail = |manifest: &Manifest, n| {
+        let bytes = command("n", n, 100);
+        journal.append(false, [(0, bytes.as_slice())].into_iter(), UnixMs(1000));
+        journal.flush();
+        sick.0.store(true, Ordering::Relaxed);
+        assert!(!journal.sync() && journal.is_tainted());
+        let error = write_anew(place, &journal, &mut manifest.clone(), 1 << 20).unwrap_err();
+        assert!(error.contains("sick"), "{error}");
+        sick.0.store(false, Ordering::Relaxed);
+        assert!(journal.is_tainted() && !journal.sync());
+    };
+    fail(&manifest, 1);
+    assert!(write_anew(place, &journal, &mut manifest, 10).unwrap_err().contains("bytes"));
+    write_anew(place, &journal, &mut manifest, 1 << 20).unwrap();
+    assert!(!journal.is_tainted() && !journal.is_failing());
+    assert_eq!(journal.synced(), journal.appended());
+    assert_eq!((manifest.increments().len(), manifest.history().len()), (1, 1));
+    remove_history(place, &mut manifest);
+    assert_eq!(start(home.path()).unwrap().top, 1);
+    fail(&manifest, 2);
+    let last = manifest.increments()[0].path(home.path());
+    let mut bytes = std::fs::read(&last).unwrap();
+    let end = bytes.len() - 20;
+    bytes[end..].fill(0);
+    std::fs::write(&last, bytes).unwrap();
+    let before = manifest.clone();
+    let error = write_anew(place, &journal, &mut manifest, 1 << 20).unwrap_err();
+    assert!(error.contains("does not give back"), "{error}");
+    assert!(manifest == before && journal.is_tainted());
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 3, "nothing is left of it");
 }
 
 #[test]

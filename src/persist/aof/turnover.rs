@@ -3,14 +3,19 @@
 //! After each of them the manifest on the disk names files that hold everything that was
 //! acknowledged.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::manifest::{BaseFormat, Manifest, Part, Seal, orphan, path_in, temp_increment_name};
-use crate::base::fs::{Disk, DiskFile, FsError};
+use crate::base::crc::Crc64;
+use crate::base::fs::{Disk, DiskFile, FsError, Verb};
 use crate::persist::journal::{Journal, LogOffset};
 use crate::persist::snapshot::SnapshotError;
 use crate::persist::state::AofState;
+
+/// Bytes copied at a time.
+const BLOCK_BYTES: usize = 1 << 20;
 
 /// Where the files are, and what they are called.
 #[derive(Clone, Copy)]
@@ -197,6 +202,92 @@ fn add_increment(
     }
     *manifest = next;
     Ok(file)
+}
+
+/// After a failed sync: what the last increment was given is copied to a fresh one, which takes its
+/// place. The kernel may have dropped what it could not write; the checksum tells, and then nothing
+/// is done, as with an increment larger than `bytes_max`: a new base is the cure.
+pub fn write_anew(
+    place: Place<'_>,
+    journal: &Journal,
+    manifest: &mut Manifest,
+    bytes_max: u64,
+) -> Result<(), String> {
+    let Place { disk, dir, name } = place;
+    let told = |error: FsError| error.to_string();
+    let size = journal.size();
+    if size > bytes_max {
+        return Err(format!("it has {size} bytes"));
+    }
+    // Otherwise the name of the fresh one could be one that the disk's manifest counts on.
+    if !matches!(Manifest::load(disk, dir, name), Ok(Some(found)) if found == *manifest) {
+        return Err("the manifest is not what was written".to_owned());
+    }
+    let Some(old) = manifest.increments().last() else { return Err("there is none".to_owned()) };
+    let old = disk.open(&old.path(dir)).map_err(told)?;
+    let mut next = manifest.clone();
+    let path = next.replace_increment(name).path(dir);
+    let mut copy =
+        Copy { old, fresh: disk.create_log(&path).map_err(told)?, at: 0, sum: Crc64::xz() };
+    let mut published = false;
+    let written = copy.up_to(size).and_then(|()| {
+        // Most of it before anybody waits.
+        copy.fresh.sync()
+    });
+    let written = written.map_err(told).and_then(|()| {
+        journal.write_anew(|seal| {
+            copy.up_to(seal.size).map_err(told)?;
+            if (copy.at, copy.sum.value()) != (seal.size, seal.sum) {
+                return Err("the kernel does not give back what was written".to_owned());
+            }
+            copy.fresh.sync().map_err(told)?;
+            disk.sync_dir(dir).map_err(told)?;
+            published = true;
+            if let Err(error) = next.save(disk, dir, name) {
+                settle(disk, &next, dir, name).map_err(|_| error.to_string())?;
+            }
+            Ok(copy.fresh)
+        })
+    });
+    if let Err(error) = written {
+        // The old one goes on, so it must be listed, and then the fresh one may go.
+        if !published || manifest.save(disk, dir, name).is_ok() {
+            let _ = disk.remove(&path);
+        } else {
+            manifest.skip_increment();
+        }
+        return Err(error);
+    }
+    *manifest = next;
+    Ok(())
+}
+
+/// A file on its way to another.
+struct Copy {
+    old: DiskFile,
+    fresh: DiskFile,
+    at: u64,
+    sum: Crc64,
+}
+
+impl Copy {
+    /// Goes on until so many bytes are copied, or the old file ends.
+    fn up_to(&mut self, size: u64) -> Result<(), FsError> {
+        let mut room = vec![0; BLOCK_BYTES];
+        while self.at < size {
+            let want = room.len().min((size - self.at) as usize);
+            let read = self.old.inner().read_at(&mut room[..want], self.at);
+            let count = read.map_err(|error| self.old.error(Verb::Read, error))?;
+            if count == 0 {
+                break;
+            }
+            let bytes = room.get(..count).unwrap_or_default();
+            self.fresh.put(bytes)?;
+            self.sum.update(bytes);
+            self.at += count as u64;
+        }
+        Ok(())
+    }
 }
 
 /// Makes `manifest` the one that counts; `base` is its new base, in place and synced.
