@@ -87,7 +87,6 @@ fn rewrites(core: &Core, book: &Book, child: Option<&Child>, state: AofState, ou
     out.put("aof_current_rewrite_time_sec", running);
     out.put("aof_last_bgrewrite_status", if book.rewrite_ok { "ok" } else { "err" });
     out.put("aof_rewrites", book.rewrites);
-    out.put("aof_rebases", book.rebases);
     out.put("aof_rewrites_consecutive_failures", book.rewrite_limit.failures());
     let failing = core.persist.journal.is_failing();
     out.put("aof_last_write_status", if failing { "err" } else { "ok" });
@@ -100,12 +99,13 @@ fn append_only_file(core: &Core, book: &Book, out: &mut Fields) {
     let (appended, written) = (journal.appended().0, journal.written().0);
     out.put("aof_current_size", core.persist.aof_size());
     out.put("aof_base_size", core.persist.aof.lock().size_at_rewrite);
-    let seconds = core.persist.replay_seconds();
-    out.put("aof_replay_seconds_estimate", format_args!("{seconds:.3}"));
     out.put("aof_pending_rewrite", u8::from(book.rewrite_scheduled));
     out.put("aof_buffer_length", appended.saturating_sub(written));
     out.put("aof_pending_bio_fsync", u8::from(journal.synced() < journal.written()));
     out.put("aof_delayed_fsync", 0);
+    out.put("aof_rebases", book.rebases);
+    let seconds = core.persist.replay_seconds();
+    out.put("aof_replay_seconds_estimate", format_args!("{seconds:.3}"));
     ledger(core, out);
     if let Some(recovery) = &book.recovery {
         out.put("aof_last_recovery_time", recovery.at.secs());
