@@ -51,7 +51,14 @@ const OTHER_RULES: [(&str, &str); 1] =
     [("enable-protected-configs", "real servers answer: can't set immutable config")];
 
 /// Settings that Redis does not have, or shows nowhere.
-const OURS: [&str; 4] = ["aof-checksums", "log-format", "rdb-verify", "rdb-version"];
+const OURS: [&str; 6] = [
+    "aof-checksums",
+    "aof-max-replay-seconds",
+    "aof-rebase-on-save",
+    "log-format",
+    "rdb-verify",
+    "rdb-version",
+];
 
 fn root(path: &str) -> String {
     format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))

@@ -29,6 +29,8 @@ pub enum Verb {
     Truncate,
     /// Renaming.
     Rename,
+    /// Giving a file another name.
+    Link,
     /// Removing.
     Remove,
     /// Making a directory.
@@ -47,6 +49,7 @@ impl fmt::Display for Verb {
             Verb::Sync => "sync",
             Verb::Truncate => "truncate",
             Verb::Rename => "rename",
+            Verb::Link => "link",
             Verb::Remove => "remove",
             Verb::MakeDir => "make directory",
             Verb::SyncDir => "sync directory",
@@ -222,9 +225,14 @@ impl Disk {
         })
     }
 
+    /// Makes `to` another name of `from`'s contents.
+    pub fn link(&self, from: &Path, to: &Path) -> FsResult<()> {
+        self.run(Verb::Link, to, || fs::hard_link(from, to))
+    }
+
     /// Makes `to` another name of `from`'s contents, or a synced copy where that cannot be had.
     pub fn link_or_copy(&self, from: &Path, to: &Path) -> FsResult<()> {
-        if self.run(Verb::Rename, to, || fs::hard_link(from, to)).is_ok() {
+        if self.link(from, to).is_ok() {
             return Ok(());
         }
         self.run(Verb::Create, to, || fs::copy(from, to).map(drop))?;

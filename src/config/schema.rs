@@ -229,6 +229,14 @@ settings! {
         aof_timestamp_enabled: bool = false, "aof-timestamp-enabled", Kind::Plain, Traits::RUN;
         /// Give what each write carries a checksum, in a line that Redis takes for a comment.
         aof_checksums: bool = true, "aof-checksums", Kind::Plain, Traits::RUN;
+        /// Make a snapshot that a child has written the base of the append-only file as well: one
+        /// fork, and one file with two names. It needs aof-use-rdb-preamble. Never copy another
+        /// file over dump.rdb then: remove it first, or the base is overwritten too.
+        aof_rebase_on_save: bool = false, "aof-rebase-on-save", Kind::Plain, Traits::RUN;
+        /// Rewrite the file when a start would replay its increments for longer than this, in
+        /// seconds, going by the last start; 0 means never.
+        aof_max_replay_seconds: u64 = 0,
+            "aof-max-replay-seconds", Kind::Int(0, LONG_MAX), Traits::RUN;
         /// Sync a new base piece by piece while it is written.
         aof_rewrite_incremental_fsync: bool = true,
             "aof-rewrite-incremental-fsync", Kind::Plain, Traits::RUN;

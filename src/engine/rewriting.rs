@@ -14,11 +14,11 @@ use crate::engine::core::Core;
 use crate::engine::saving::{self, Begun};
 use crate::keyspace::lock::Hold;
 use crate::persist::aof::manifest::{
-    BaseFormat, Manifest, Part, Seal, orphan, path_in, temp_increment_name,
+    BaseFormat, Manifest, Part, Seal, path_in, temp_increment_name,
 };
-use crate::persist::aof::turnover;
+use crate::persist::aof::turnover::{self, NewBase, OpenError, Place};
 use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
-use crate::persist::state::{Aof, AofState, Child, Work};
+use crate::persist::state::{AofState, Child, Work};
 use crate::persist::verify::verify;
 use crate::resp::error::CmdError;
 use crate::stats::memory::Memory;
@@ -144,7 +144,7 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
             };
             tracing::info!("Background append only file rewriting started by pid {}", forked.pid);
             let dirty = saving::dirty_count(core);
-            saving::watch(core, forked, Work::Rewrite, dirty, temp, finish)
+            saving::watch(core, forked, Work::Rewrite, dirty, (temp, None), finish)
         }
         Err(error) => {
             tracing::warn!("Can't rewrite append only file in background: {error}");
@@ -163,8 +163,11 @@ fn cut(core: &Core, config: &Config, dir: &Path) -> Result<(), String> {
     let told = |error: FsError| error.to_string();
     disk.make_dir(dir).map_err(told)?;
     let name = config.appendfilename.as_bytes();
+    let place = Place { disk, dir, name };
     let mut aof = core.persist.aof.lock();
-    announce(disk, &aof, dir, name)?;
+    if aof.manifest.is_empty() {
+        turnover::announce(place)?;
+    }
     match aof.state {
         AofState::Off => {}
         AofState::Starting => {
@@ -172,43 +175,13 @@ fn cut(core: &Core, config: &Config, dir: &Path) -> Result<(), String> {
             aof.cut = journal.switch(Some(Arc::new(file)), 0, Some(0));
         }
         AofState::On => {
-            // Only the last increment may end in the middle of a record, and nothing in a later
-            // one may be durable before what comes before it. So the old one is whole and synced
-            // before the manifest names the new one.
-            if !journal.drain() {
-                return Err("the present increment cannot be written to its end".to_owned());
-            }
-            if !journal.is_tainted() {
-                journal.sync();
-            }
-            let file = turnover::add_increment(disk, journal, &mut aof.manifest, dir, name);
-            let file = file.map_err(told)?;
-            aof.cut = journal.switch(Some(Arc::new(file)), 0, Some(0));
+            let commands = journal.commands();
+            aof.cut = turnover::cut(place, journal, &mut aof.manifest)?;
+            aof.commands_before_increment += commands;
             aof.size_before_increment = sizes(core, &aof.manifest, dir, 1);
         }
     }
     Ok(())
-}
-
-/// Before the first base: says that there will be one, unless there are files that it could write
-/// over.
-fn announce(disk: &Disk, aof: &Aof, dir: &Path, name: &[u8]) -> Result<(), String> {
-    let told = |error: FsError| error.to_string();
-    if !aof.manifest.is_empty() || Manifest::is_announced(disk, dir, name).map_err(told)? {
-        return Ok(());
-    }
-    refuse_orphans(dir, name, None)?;
-    Manifest::announce(disk, dir, name).map_err(told)
-}
-
-/// Parts without the manifest that would order them are no reason to begin empty.
-pub fn refuse_orphans(dir: &Path, name: &[u8], but: Option<&[u8]>) -> Result<(), String> {
-    let Some(found) = orphan(dir, name, but) else { return Ok(()) };
-    Err(format!(
-        "Found {} but no manifest. The server does not begin empty beside data: restore the \
-         manifest, or move the files away.",
-        found.display()
-    ))
 }
 
 /// Bytes of all parts but the last `without` increments.
@@ -217,6 +190,11 @@ fn sizes(core: &Core, manifest: &Manifest, dir: &Path, without: usize) -> u64 {
     let counted = &increments[..increments.len().saturating_sub(without)];
     let size = |part: &Part| core.persist.disk.size(&part.path(dir)).ok().flatten().unwrap_or(0);
     manifest.base().into_iter().chain(counted).map(size).sum()
+}
+
+fn base_size(core: &Core, manifest: &Manifest, dir: &Path) -> u64 {
+    let size = |part: &Part| core.persist.disk.size(&part.path(dir)).ok().flatten();
+    manifest.base().and_then(size).unwrap_or(0)
 }
 
 fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
@@ -264,49 +242,114 @@ fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
 
 /// The child's file becomes the base, and what it supersedes goes.
 fn adopt(core: &Core, child: &Child) -> Result<(), String> {
-    let told = |error: FsError| error.to_string();
     let config = core.config();
-    let disk = &core.persist.disk;
-    let name = config.appendfilename.as_bytes();
     let mut aof = core.persist.aof.lock();
     let dir = aof.dir.clone();
     if aof.rewriter.take() != Some(child.pid) {
         return Err("no longer wanted".to_owned());
     }
-    let mut manifest = aof.manifest.clone();
+    let name = config.appendfilename.as_bytes();
+    let place = Place { disk: &core.persist.disk, dir: &dir, name };
     let format = match is_snapshot_file(&child.temp) {
         true => BaseFormat::Rdb,
         false => BaseFormat::Aof,
     };
-    let seal = child.seal.filter(|_| core.persist.journal.has_checksums());
-    let base = manifest.new_base(name, format, seal).path(&dir);
-    disk.rename_durably(&child.temp, &base).map_err(told)?;
-    let kept = match aof.state {
-        AofState::Off => 0,
-        AofState::On => 1,
-        AofState::Starting => {
-            let increment = manifest.new_increment(name).path(&dir);
-            // What was collected must be in the file before the manifest vouches for it.
-            core.persist.journal.flush();
-            core.persist.journal.sync();
-            let temp = path_in(&dir, &temp_increment_name(name));
-            disk.rename_durably(&temp, &increment).map_err(told)?;
-            1
-        }
-    };
-    manifest.retire_increments(kept);
-    turnover::publish(disk, &manifest, &dir, name, &base)?;
+    let shared = child.snapshot.is_some();
+    let new = NewBase { written: &child.temp, format, seal: child.seal, shared };
+    let goes_on = (aof.state, aof.cut);
+    aof.manifest = turnover::adopt(place, &core.persist.journal, &aof.manifest, goes_on, &new)?;
     if aof.state == AofState::Starting {
         aof.state = AofState::On;
     }
-    core.persist.journal.superseded(aof.cut);
-    aof.size_before_increment = sizes(core, &manifest, &dir, kept);
+    aof.size_before_increment = sizes(core, &aof.manifest, &dir, 1);
     aof.size_at_rewrite = aof.size_before_increment + core.persist.journal.size();
-    aof.manifest = manifest;
+    aof.base_size = base_size(core, &aof.manifest, &dir);
+    aof.commands_before_increment = 0;
     if !config.aof_disable_auto_gc {
-        turnover::remove_history(disk, &mut aof.manifest, &dir, name);
+        turnover::remove_history(place, &mut aof.manifest);
     }
     Ok(())
+}
+
+/// Before a snapshot is begun in `dir`: whether it is to be the base too (`aof-rebase-on-save`). The
+/// journal goes on in a new increment then. The hold has all shards.
+pub fn begin_shared(core: &Core, config: &Config, dir: &Path) -> bool {
+    let (state, home) = {
+        let aof = core.persist.aof.lock();
+        (aof.state, aof.dir.clone())
+    };
+    let wanted = config.aof_rebase_on_save && config.aof_use_rdb_preamble;
+    // Each attempt adds an increment, also one that fails.
+    let tired = core.persist.book.lock().rewrite_limit.is_reached();
+    if !wanted || state != AofState::On || tired {
+        return false;
+    }
+    let begun = can_link(&core.persist.disk, dir, &home).and_then(|()| cut(core, config, &home));
+    begun
+        .inspect_err(|error| {
+            tracing::warn!("The snapshot will not be the base of the append only file: {error}");
+        })
+        .is_ok()
+}
+
+/// Whether a file in one directory can have another name in the other.
+fn can_link(disk: &Disk, from: &Path, to: &Path) -> Result<(), String> {
+    let pid = std::process::id();
+    let (from, to) = (from.join(format!("temp-{pid}.rdb")), temp_base(to, pid));
+    let linked = disk.create(&from).and_then(|_| {
+        disk.remove(&to)?;
+        disk.link(&from, &to)
+    });
+    // What is left is removed at a later start.
+    let _ = disk.remove(&from).and(disk.remove(&to));
+    linked.map_err(|error| error.to_string())
+}
+
+/// A snapshot whose child has ended becomes the base. Whatever comes of that, it remains a
+/// snapshot.
+pub fn rebase(core: &Core, child: &Child) {
+    let adopted = adopt(core, child);
+    let mut book = core.persist.book.lock();
+    match adopted {
+        Ok(()) => {
+            tracing::info!("The snapshot is the new base of the append only file too");
+            book.rebases += 1;
+            book.rewrite_limit.succeeded();
+        }
+        Err(text) => {
+            tracing::warn!("The snapshot is not the base of the append only file: {text}");
+            book.rewrite_limit.failed();
+        }
+    }
+}
+
+/// An increment that is larger is not copied while clients wait: a child writes a new base.
+const ANEW_BYTES_MAX: u64 = 256 << 20;
+
+/// After a failed sync: writes what the present increment holds to a fresh one, durably. Says
+/// whether that worked; otherwise a rewrite has to come.
+pub fn write_anew(core: &Core) -> bool {
+    let config = core.config();
+    let mut aof = core.persist.aof.lock();
+    if aof.state != AofState::On {
+        return false;
+    }
+    let (disk, dir) = (&core.persist.disk, aof.dir.clone());
+    let place = Place { disk, dir: &dir, name: config.appendfilename.as_bytes() };
+    let journal = &core.persist.journal;
+    match turnover::write_anew(place, journal, &mut aof.manifest, ANEW_BYTES_MAX) {
+        Ok(()) => {
+            tracing::warn!("What could not be synced is written anew, to another increment");
+            if !config.aof_disable_auto_gc {
+                turnover::remove_history(place, &mut aof.manifest);
+            }
+            true
+        }
+        Err(error) => {
+            tracing::warn!("The increment that could not be synced is not written anew: {error}");
+            false
+        }
+    }
 }
 
 fn is_snapshot_file(path: &Path) -> bool {
@@ -322,22 +365,9 @@ pub fn collect_garbage(core: &Core, config: &Config) {
     if !config.aof_disable_auto_gc {
         let mut aof = core.persist.aof.lock();
         let dir = aof.dir.clone();
-        turnover::remove_history(&core.persist.disk, &mut aof.manifest, &dir, name);
+        let place = Place { disk: &core.persist.disk, dir: &dir, name };
+        turnover::remove_history(place, &mut aof.manifest);
     }
-}
-
-/// Why the append-only file cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// A file operation failed.
-    #[error(transparent)]
-    Fs(#[from] FsError),
-    /// The first base was not written.
-    #[error(transparent)]
-    Base(#[from] SnapshotError),
-    /// A first base would be written over files that are there.
-    #[error("{0}")]
-    Announce(String),
 }
 
 /// `appendonly yes` at the start, after everything was loaded: records go to the last increment, or
@@ -345,39 +375,26 @@ pub enum OpenError {
 pub fn open(core: &Core, hold: &Hold) -> Result<(), OpenError> {
     let config = core.config();
     let (dir, disk) = (directory(&config), &core.persist.disk);
-    let name = config.appendfilename.as_bytes();
+    let place = Place { disk, dir: &dir, name: config.appendfilename.as_bytes() };
     disk.make_dir(&dir)?;
     let mut aof = core.persist.aof.lock();
-    if aof.manifest.is_empty() {
-        announce(disk, &aof, &dir, name).map_err(OpenError::Announce)?;
-        let mut manifest = aof.manifest.clone();
-        let format = base_format(&config);
-        let path = manifest.new_base(name, format, None).path(&dir);
-        tracing::info!("Creating AOF base file {} on server start", path.display());
-        let temp = temp_base(&dir, std::process::id());
-        let plan = plan(core, &config);
-        let stamp = config.aof_timestamp_enabled;
-        let seal = disk.write_atomically(&path, &temp, |file| {
-            fill(hold, file, &plan, format, stamp, &mut || {})
-        })?;
-        if core.persist.journal.has_checksums() {
-            manifest.seal_base(seal);
-        }
-        aof.manifest = manifest;
-    }
-    let file = match aof.manifest.increments().last() {
-        Some(part) => turnover::reopen(disk, &dir, &part.path(&dir))?,
-        None => {
-            let journal = &core.persist.journal;
-            turnover::add_increment(disk, journal, &mut aof.manifest, &dir, name)?
-        }
-    };
-    let size = file.size()?;
+    let temp = temp_base(&dir, std::process::id());
+    let format = base_format(&config);
+    turnover::first_base(place, &mut aof.manifest, format, &temp, |file| {
+        let (plan, stamp) = (plan(core, &config), config.aof_timestamp_enabled);
+        let seal = fill(hold, file, &plan, format, stamp, &mut || {})?;
+        Ok(core.persist.journal.has_checksums().then_some(seal))
+    })?;
+    let loaded_sum = aof.loaded_sum;
+    let size = turnover::open(place, &core.persist.journal, &mut aof.manifest, loaded_sum)?;
     aof.size_before_increment = sizes(core, &aof.manifest, &dir, 1);
-    aof.size_at_rewrite = aof.size_before_increment + size;
+    aof.base_size = base_size(core, &aof.manifest, &dir);
+    // What had grown before the start goes on growing.
+    aof.size_at_rewrite = match aof.manifest.base() {
+        Some(_) => aof.base_size,
+        None => aof.size_before_increment + size,
+    };
     aof.state = AofState::On;
-    let sum = if size == 0 { Some(0) } else { aof.loaded_sum };
-    core.persist.journal.switch(Some(Arc::new(file)), size, sum);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Snapshots: SAVE in this process, BGSAVE in a child, and what their end means.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use crate::base::clock::{self, UnixMs};
@@ -150,26 +150,32 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
         return Err("another child process is active".to_owned());
     }
     let config = core.config();
-    let plan = plan(core, &config);
+    let mut plan = plan(core, &config);
     let dirty = dirty_count(core);
     let path = snapshot_path(&config);
     core.persist.book.lock().tried_at = UnixMs::now();
     let disk = core.persist.disk.clone();
     let dir = config.dir.to_path();
     let room = check_room(core, &dir);
+    let shared = room.is_ok() && rewriting::begin_shared(core, &config, &dir);
+    plan.aof_base = shared;
     let forked = room
         .and_then(|()| {
             fork(core, hold, |hold, reporter| {
                 let temp = dir.join(format!("temp-{}.rdb", std::process::id()));
-                let written = disk.write_atomically(&path, &temp, |file| {
-                    let seal = fill(hold, file, &plan, &mut || reporter.key())?;
+                let mut write = || -> Result<Seal, SnapshotError> {
+                    let file = disk.create(&temp)?;
+                    let seal = fill(hold, &file, &plan, &mut || reporter.key())?;
+                    file.sync()?;
                     if plan.verify {
-                        file.sync()?;
                         verify(&disk, &temp, seal)?;
                     }
+                    if !shared {
+                        disk.rename_durably(&temp, &path)?;
+                    }
                     Ok(seal)
-                });
-                let seal = written.map_err(|error: SnapshotError| error.to_string())?;
+                };
+                let seal = write().map_err(|error| error.to_string())?;
                 reporter.sealed(seal);
                 Ok(())
             })
@@ -181,12 +187,25 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
         })?;
     tracing::info!("Background saving started by pid {}", forked.pid);
     let temp = temp_path(&config, forked.pid as u32);
-    watch(core, forked, Work::Save, dirty, temp, finish)
+    if shared {
+        core.persist.aof.lock().rewriter = Some(forked.pid);
+    }
+    watch(core, forked, Work::Save, dirty, (temp, shared.then_some(path)), finish)
+}
+
+/// What the child has written becomes base and snapshot.
+fn place_shared(core: &Core, child: &Child, path: &Path) -> Result<(), String> {
+    if child.killed {
+        return Err("no longer wanted".to_owned());
+    }
+    rewriting::rebase(core, child);
+    let placed = core.persist.disk.rename_durably(&child.temp, path);
+    placed.map_err(|error| error.to_string())
 }
 
 /// Compares the room in a directory with what a snapshot will need, going by the last one: it is
 /// not begun to fail at its end.
-pub fn check_room(core: &Core, dir: &std::path::Path) -> Result<(), String> {
+pub fn check_room(core: &Core, dir: &Path) -> Result<(), String> {
     let needed = core.persist.book.lock().estimate(Memory::allocated());
     let Some(needed) = needed else { return Ok(()) };
     // Where that cannot be asked, writing will tell.
@@ -227,7 +246,7 @@ pub fn watch(
     forked: Forked,
     work: Work,
     dirty: u64,
-    temp: PathBuf,
+    (temp, snapshot): (PathBuf, Option<PathBuf>),
     finish: fn(&'static Core, Child, Result<(), String>),
 ) -> Result<(), String> {
     let child = Child {
@@ -237,6 +256,7 @@ pub fn watch(
         started_at: UnixMs::now(),
         dirty,
         temp,
+        snapshot,
         memory: Memory::allocated(),
         seal: None,
         killed: false,
@@ -321,6 +341,14 @@ pub fn remove_temp(core: &Core, child: &Child) {
 
 fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
     let cow = core.persist.progress.cow_peak.load(Ordering::Relaxed);
+    let result = match (&child.snapshot, result) {
+        (Some(path), Ok(())) => place_shared(core, &child, path),
+        (Some(_), Err(text)) if !child.killed => {
+            core.persist.book.lock().rewrite_limit.failed();
+            Err(text)
+        }
+        (_, result) => result,
+    };
     {
         let mut book = core.persist.book.lock();
         book.save_secs = child.started.elapsed().as_secs() as i64;

@@ -124,7 +124,7 @@ fn fork(core: &'static Core, hold: &Hold) -> Result<(), String> {
         }
     }
     let temp = saving::temp_path(&config, forked.pid as u32);
-    saving::watch(core, forked, Work::Sync, dirty, temp, finish)
+    saving::watch(core, forked, Work::Sync, dirty, (temp, None), finish)
 }
 
 /// Replicas that were to get a file get none: they will ask again.

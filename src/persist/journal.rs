@@ -12,6 +12,7 @@
 //! it succeeds, writing clients wait and new writes are refused. A failed sync is final for its
 //! file: what it covered is written anew to another increment before anything is called synced.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -71,6 +72,15 @@ struct End {
     retired: Vec<(Arc<DiskFile>, LogOffset)>,
 }
 
+impl End {
+    /// Size and checksum of the present file, if its checksum is known.
+    fn seal(&self) -> Option<Seal> {
+        let (sum, size) = self.opened?;
+        let sum = combine_xz(sum, self.added.value(), self.size - size);
+        Some(Seal { size: self.size, sum })
+    }
+}
+
 /// Syncs that were begun.
 #[derive(Default)]
 struct Begun {
@@ -115,6 +125,8 @@ pub struct Journal {
     written: AtomicU64,
     synced: AtomicU64,
     size: AtomicU64,
+    /// Commands in the present increment since it was opened.
+    commands: AtomicU64,
     failing: AtomicBool,
     failure: Mutex<Option<Failure>>,
     waiting: Mutex<Vec<(Durable, LogOffset, Waker)>>,
@@ -136,8 +148,11 @@ pub struct Journal {
     /// Whether syncs are put off (`no-appendfsync-on-rewrite` while a child is at work).
     paused: AtomicBool,
     /// A sync failed: what was written up to here may never reach the disk, whatever a later sync
-    /// says. Only a new base that holds it makes it durable.
+    /// says. Only another file that holds it makes it durable.
     tainted: Mutex<Option<LogOffset>>,
+    /// The file whose place another one with the same contents has taken: a sync of it that ends
+    /// late owes nothing.
+    replaced: Mutex<Option<PathBuf>>,
 }
 
 impl Default for Journal {
@@ -154,6 +169,7 @@ impl Default for Journal {
             written: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             size: AtomicU64::new(0),
+            commands: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             failure: Mutex::new(None),
             waiting: Mutex::default(),
@@ -167,6 +183,7 @@ impl Default for Journal {
             unsynced_since: AtomicU64::new(0),
             paused: AtomicBool::new(false),
             tainted: Mutex::new(None),
+            replaced: Mutex::new(None),
         }
     }
 }
@@ -236,7 +253,9 @@ impl Journal {
             pending.bytes.extend_from_slice(stamp.as_bytes());
         }
         let Pending { bytes, framing, .. } = &mut *pending;
-        framing.unit(bytes, transaction, commands);
+        let mut count = 0;
+        framing.unit(bytes, transaction, commands.inspect(|_| count += 1));
+        self.commands.fetch_add(count, Ordering::Relaxed);
         let added = (pending.bytes.len() - before) as u64;
         LogOffset(self.appended.fetch_add(added, Ordering::AcqRel) + added)
     }
@@ -261,13 +280,15 @@ impl Journal {
         self.size.load(Ordering::Relaxed)
     }
 
+    /// Commands of the present increment, but those that were there when it was opened.
+    pub fn commands(&self) -> u64 {
+        self.commands.load(Ordering::Relaxed)
+    }
+
     /// Size and checksum of the present increment, if its checksum is known. Whoever holds the locks
     /// of all shards and has drained the journal knows that they are those of the whole file.
     pub fn seal(&self) -> Option<Seal> {
-        let end = self.end.lock();
-        let (sum, size) = end.opened?;
-        let sum = combine_xz(sum, end.added.value(), end.size - size);
-        Some(Seal { size: end.size, sum })
+        self.end.lock().seal()
     }
 
     /// Syncs done since the start.
@@ -574,8 +595,9 @@ impl Journal {
             }
             return true;
         };
-        // Switched off meanwhile: nothing is owed any more.
-        if self.is_active() {
+        // Switched off meanwhile, or written anew: nothing is owed any more.
+        let replaced = self.replaced.lock().as_deref() == Some(file.path());
+        if self.is_active() && !replaced {
             self.taint(owed, &error);
         }
         false
@@ -589,7 +611,7 @@ impl Journal {
         self.fail(error);
         tracing::error!(
             "What the append-only file could not sync may be lost by the kernel: writes are refused \
-             until a rewrite has put everything into new files"
+             until it is in another file"
         );
     }
 
@@ -694,6 +716,7 @@ impl Journal {
         end.opened = sum.map(|sum| (sum, size));
         end.added = Crc64::xz();
         self.size.store(size, Ordering::Relaxed);
+        self.commands.store(0, Ordering::Relaxed);
         // Whoever reads the new file alone must learn the database, and the time.
         let mut pending = self.pending.lock();
         pending.framing.restart();
@@ -701,6 +724,33 @@ impl Journal {
         pending.grouped = grouped;
         drop(pending);
         self.appended()
+    }
+
+    /// After a failed sync: goes on in a file that holds all that the present one was given, and is
+    /// synced. `write` makes it, and may fail; it is told what the present file was given. Nothing is
+    /// written meanwhile.
+    pub fn write_anew(
+        &self,
+        write: impl FnOnce(Seal) -> Result<DiskFile, String>,
+    ) -> Result<(), String> {
+        let mut end = self.end.lock();
+        self.flush_locked(&mut end);
+        if !end.unwritten.is_empty() {
+            return Err("it cannot be written to its end".to_owned());
+        }
+        // What those hold comes before, and is not durable either.
+        if !end.retired.is_empty() {
+            return Err("the one before it is not synced".to_owned());
+        }
+        let seal = end.seal().ok_or("its checksum is not known")?;
+        let fresh = write(seal)?;
+        let old = end.file.replace(Arc::new(fresh));
+        *self.replaced.lock() = old.map(|old| old.path().to_owned());
+        *self.tainted.lock() = None;
+        self.unsynced_since.store(0, Ordering::Relaxed);
+        self.advance_synced(self.written());
+        self.recover();
+        Ok(())
     }
 
     /// Ends writing: nothing more is recorded, and nothing is owed for what was. The caller holds

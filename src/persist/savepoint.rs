@@ -6,6 +6,8 @@ use crate::base::clock::UnixMs;
 pub const RETRY_AFTER_MS: u64 = 5_000;
 /// From this many failed rewrites in a row on, automatic ones are spaced out.
 pub const REWRITE_FAILURES_FREE: u32 = 3;
+/// The longest pause between rewrites while writes are refused until one has succeeded.
+pub const URGENT_PAUSE_SECS_MAX: u64 = 30;
 /// The longest pause between automatic rewrites.
 pub const REWRITE_PAUSE_MINUTES_MAX: u64 = 60;
 
@@ -82,6 +84,8 @@ pub struct RewriteLimit {
     failures: u32,
     pause_minutes: u64,
     not_before: UnixMs,
+    /// The same for rewrites that clients wait for.
+    urgent_not_before: UnixMs,
 }
 
 /// What `RewriteLimit` says about an attempt.
@@ -99,7 +103,7 @@ impl RewriteLimit {
     /// Asks whether an automatic rewrite may be tried now.
     pub fn attempt(&mut self, now: UnixMs) -> Attempt {
         if self.failures < REWRITE_FAILURES_FREE {
-            *self = RewriteLimit { failures: self.failures, ..RewriteLimit::default() };
+            (self.pause_minutes, self.not_before) = (0, UnixMs(0));
             return Attempt::Allowed;
         }
         if self.not_before == UnixMs(0) {
@@ -112,6 +116,22 @@ impl RewriteLimit {
         }
         self.not_before = UnixMs(0);
         Attempt::Allowed
+    }
+
+    /// The same while writes are refused until a rewrite has succeeded: the next one comes 1, 2,
+    /// 4 … 30 seconds after this, the sooner the fewer have failed.
+    pub fn attempt_urgent(&mut self, now: UnixMs) -> Attempt {
+        if now < self.urgent_not_before {
+            return Attempt::Paused;
+        }
+        let secs = (1u64 << self.failures.min(5)).min(URGENT_PAUSE_SECS_MAX);
+        self.urgent_not_before = UnixMs(now.0.saturating_add(secs * 1000));
+        Attempt::Allowed
+    }
+
+    /// Whether so many have failed in a row that automatic ones are spaced out.
+    pub fn is_reached(&self) -> bool {
+        self.failures >= REWRITE_FAILURES_FREE
     }
 
     /// Rewrites that failed in a row.
@@ -195,5 +215,21 @@ mod tests {
         }
         limit.succeeded();
         assert_eq!(limit.attempt(now), Attempt::Allowed);
+    }
+
+    #[test]
+    fn urgent_attempts_are_never_more_than_half_a_minute_apart() {
+        let mut limit = RewriteLimit::default();
+        let mut now = UnixMs(1_000);
+        for secs in [1, 2, 4, 8, 16, 30, 30] {
+            assert_eq!(limit.attempt_urgent(now), Attempt::Allowed);
+            limit.failed();
+            now.0 += secs * 1000 - 1;
+            assert_eq!(limit.attempt_urgent(now), Attempt::Paused);
+            now.0 += 1;
+        }
+        assert!(limit.is_reached());
+        limit.succeeded();
+        assert_eq!(limit.attempt_urgent(now), Attempt::Allowed);
     }
 }

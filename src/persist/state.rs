@@ -10,6 +10,7 @@ use crate::base::clock::{self, Steady, UnixMs};
 use crate::base::fs::Disk;
 use crate::config::{AppendFsync, Config};
 use crate::persist::aof::manifest::{Manifest, Seal};
+use crate::persist::aof::pace::{Load, Pace};
 use crate::persist::backlog::Backlog;
 use crate::persist::journal::{Journal, LogOffset, SyncPolicy};
 use crate::persist::savepoint::{LastSave, RewriteLimit};
@@ -64,6 +65,8 @@ pub struct Book {
     pub rewrite_secs: i64,
     /// Successful rewrites since the start.
     pub rewrites: u64,
+    /// Snapshots that became the base of the append-only file.
+    pub rebases: u64,
     /// Spaces out automatic rewrites that fail.
     pub rewrite_limit: RewriteLimit,
     /// Microseconds the last fork took.
@@ -138,10 +141,17 @@ pub struct Aof {
     pub dir: PathBuf,
     /// The files.
     pub manifest: Manifest,
-    /// Bytes of all files after the last rewrite or at the start.
+    /// Bytes of all files after the last rewrite; after a start those of the base.
     pub size_at_rewrite: u64,
     /// Bytes of base and increments but the one that is written to.
     pub size_before_increment: u64,
+    /// Bytes of the base.
+    pub base_size: u64,
+    /// Commands in the increments but the one that is written to; all that were loaded count
+    /// as such.
+    pub commands_before_increment: u64,
+    /// How fast the last start has replayed commands.
+    pub pace: Pace,
     /// The checksum of the last increment as it was loaded.
     pub loaded_sum: Option<u64>,
     /// Where the journal went on in the present increment.
@@ -179,6 +189,8 @@ pub struct Child {
     pub temp: PathBuf,
     /// Bytes of memory in use when it was forked.
     pub memory: u64,
+    /// Where its file goes as a snapshot, when it is to be the base of the append-only file too.
+    pub snapshot: Option<PathBuf>,
     /// What it said its file holds.
     pub seal: Option<Seal>,
     /// Set when it was told to end.
@@ -211,6 +223,8 @@ pub struct Loading {
     pub done: AtomicU64,
     /// Keys inserted.
     pub keys: AtomicU64,
+    /// Commands replayed.
+    pub commands: AtomicU64,
     /// Bytes of memory in use when it began.
     pub memory: AtomicU64,
 }
@@ -240,6 +254,7 @@ impl Persistence {
                 rewrite_ok: true,
                 rewrite_secs: -1,
                 rewrites: 0,
+                rebases: 0,
                 rewrite_limit: RewriteLimit::default(),
                 fork_usec: 0,
                 forks: 0,
@@ -313,6 +328,14 @@ impl Persistence {
         while self.is_child_running() && began.elapsed() < CHILD_END_MAX {
             std::thread::sleep(CHILD_END_LOOK);
         }
+    }
+
+    /// How many seconds a start would replay the increments.
+    pub fn replay_seconds(&self) -> f64 {
+        let aof = self.aof.lock();
+        let bytes = aof.size_before_increment.saturating_sub(aof.base_size) + self.journal.size();
+        let commands = aof.commands_before_increment + self.journal.commands();
+        aof.pace.seconds(Load { commands, bytes })
     }
 
     /// Bytes of the append-only file: its base and all increments.

@@ -92,18 +92,29 @@ fn sample_rates(core: &Core, now: Steady) {
 
 /// Begins what is scheduled or due, one child at a time.
 fn background_jobs(core: &'static Core, config: &Config) {
-    if core.persist.is_child_running() || core.has_attention(Attention::STOPPING) {
+    if core.has_attention(Attention::STOPPING) {
         return;
     }
     let now = UnixMs::now();
-    let book = core.persist.book.lock().clone();
-    if core.persist.journal.is_tainted() {
-        core.persist.book.lock().rewrite_scheduled = true;
+    // Writes are refused until what could not be synced is somewhere else, child or not.
+    let tainted = core.persist.journal.is_tainted();
+    let tried = tainted && allowed(core, now);
+    if tried && rewriting::write_anew(core) {
+        core.persist.book.lock().rewrite_limit.succeeded();
+        return;
     }
+    if core.persist.is_child_running() {
+        return;
+    }
+    if tried {
+        rewrite(core);
+        return;
+    }
+    let book = core.persist.book.lock().clone();
     if syncing::start_waiting(core) {
         return;
     }
-    if book.rewrite_scheduled && allowed(core, now) {
+    if book.rewrite_scheduled && !tainted && allowed(core, now) {
         rewrite(core);
         return;
     }
@@ -120,19 +131,28 @@ fn background_jobs(core: &'static Core, config: &Config) {
         .collect();
     if let Some(rule) = save_due(&rules, state, now) {
         tracing::info!("{} changes in {} seconds. Saving...", rule.changes, rule.secs);
-        let _ = saving::start(core, &core.keyspace.lock_all());
+        save(core, config);
         saving::update_attention(core);
         return;
     }
     if book.save_scheduled {
         core.persist.book.lock().save_scheduled = false;
-        let _ = saving::start(core, &core.keyspace.lock_all());
+        save(core, config);
         return;
     }
     rewrite_if_grown(core, config, now);
 }
 
 /// Failures are logged where they happen, and spaced out.
+fn save(core: &'static Core, config: &Config) {
+    if config.aof_rebase_on_save {
+        // As for a rewrite.
+        core.persist.journal.sync();
+    }
+    let _ = saving::start(core, &core.keyspace.lock_all());
+}
+
+/// The same for the append-only file.
 fn rewrite(core: &'static Core) {
     // Most of what the cut has to sync is synced before anybody waits for it.
     core.persist.journal.sync();
@@ -140,7 +160,12 @@ fn rewrite(core: &'static Core) {
 }
 
 fn allowed(core: &Core, now: UnixMs) -> bool {
-    match core.persist.book.lock().rewrite_limit.attempt(now) {
+    let limit = &mut core.persist.book.lock().rewrite_limit;
+    let attempt = match core.persist.journal.is_tainted() {
+        true => limit.attempt_urgent(now),
+        false => limit.attempt(now),
+    };
+    match attempt {
         Attempt::Allowed => true,
         Attempt::PauseBegins(minutes) => {
             tracing::warn!(
@@ -168,12 +193,24 @@ fn rewrite_if_grown(core: &'static Core, config: &Config, now: UnixMs) {
         base_bytes,
         current_bytes: core.persist.aof_size(),
     });
-    if let Some(growth) = due
-        && allowed(core, now)
-    {
-        tracing::info!("Starting automatic rewriting of AOF on {growth}% growth");
-        rewrite(core);
+    let seconds = match config.aof_max_replay_seconds {
+        0 => None,
+        limit => Some(core.persist.replay_seconds()).filter(|seconds| *seconds > limit as f64),
+    };
+    if (due.is_none() && seconds.is_none()) || !allowed(core, now) {
+        return;
     }
+    match (due, seconds) {
+        (Some(growth), _) => {
+            tracing::info!("Starting automatic rewriting of AOF on {growth}% growth");
+        }
+        (None, seconds) => tracing::info!(
+            "Starting automatic rewriting of AOF: replaying its increments would take about {:.0} \
+             seconds",
+            seconds.unwrap_or_default()
+        ),
+    }
+    rewrite(core);
 }
 
 /// Goes on with tables that are between two sizes, though nobody inserts.

@@ -12,7 +12,8 @@ use crate::engine::{saving, stopping};
 /// Exit code of an end at once.
 const EXIT_AT_ONCE: i32 = 1;
 
-/// Listens to signals on a thread of its own.
+/// Listens to signals on a thread of its own. From its return on none of them ends the process
+/// unheard.
 pub fn listen(core: &'static Core) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // From here on they end the process in order, whenever the thread comes to run.

@@ -75,6 +75,8 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
     let config = core.config();
     // Before anybody can connect: nothing is answered from a keyspace that is not complete.
     loading::begin(core);
+    // And before anybody can see that the server is there, and stop it.
+    signals::listen(core).map_err(|error| format!("Can't listen to signals: {error}"))?;
     let threads = Threads::start(core, config.io_threads)
         .map_err(|error| format!("Can't start the threads that serve clients: {error}"))?;
     let listeners =
@@ -83,7 +85,6 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
     core.world.set(Box::new(world)).map_err(|_| "there is one start".to_owned())?;
     write_pidfile(&config);
     tracing::info!("Server initialized");
-    signals::listen(core).map_err(|error| format!("Can't listen to signals: {error}"))?;
     loading::load_at_start(core).map_err(|error| match error {
         // Redis's last word about its append-only file is what is wrong with it.
         LoadError::Manifest(_) | LoadError::File(_) if config.appendonly => error.to_string(),

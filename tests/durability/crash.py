@@ -140,7 +140,11 @@ PESTS = ["BGSAVE", "BGREWRITEAOF", "BGREWRITEAOF", "preamble", "fsync", "stamps"
          "kill", "scratch"]
 
 
-def disturb(rng, port, stop, seen, pests=PESTS):
+# Snapshots that become the base too, beside rewrites.
+REBASE_PESTS = ["BGSAVE", "BGSAVE", "BGSAVE", "BGREWRITEAOF", "preamble", "stamps", "kill"]
+
+
+def disturb(rng, port, stop, seen, pests):
     """BGSAVE, BGREWRITEAOF and settings that change while clients write."""
     try:
         client = Client(port)
@@ -186,12 +190,13 @@ def children(pid):
         return []
 
 
-def write_and_kill(rng, server, state, totals, client, change_policy, seconds):
+def write_and_kill(rng, server, state, totals, client, change_policy, seconds, pests):
     """A round: concurrent writers and disturbances, then signal 9."""
     writers = [Writer(kind, index, server.port, state, rng.choice([1, 1, 4, 16]))
                for index in range(2) for kind in KINDS if index == 0 or kind in ("set", "txn")]
     stop, seen = threading.Event(), {"pid": server.process.pid, "change_policy": change_policy}
-    pest = threading.Thread(target=disturb, args=(rng, server.port, stop, seen), daemon=True)
+    pest = threading.Thread(target=disturb, args=(rng, server.port, stop, seen, pests),
+                            daemon=True)
     for thread in [*writers, pest]:
         thread.start()
     time.sleep(rng.uniform(*seconds))
@@ -210,7 +215,9 @@ def write_and_kill(rng, server, state, totals, client, change_policy, seconds):
 def policy_rounds(policy, rounds, seed, totals, seconds):
     rng = random.Random(f"{seed}/{policy}")
     server, state = Server(), {}
-    options = ["--appendonly", "yes", "--appendfsync", policy, "--save", "1 1000",
+    rebase = policy == "rebase"
+    options = ["--appendonly", "yes", "--appendfsync", "everysec" if rebase else policy,
+               "--save", "1 1000", "--aof-rebase-on-save", "yes" if rebase else "no",
                "--stop-writes-on-bgsave-error", "no",
                "--auto-aof-rewrite-min-size", "200kb", "--auto-aof-rewrite-percentage", "50"]
     for index in range(rounds):
@@ -226,12 +233,14 @@ def policy_rounds(policy, rounds, seed, totals, seconds):
                 client.run("FLUSHALL")
                 state.clear()
             client.close()
-            write_and_kill(rng, server, state, totals, client, policy == "everysec", seconds)
+            write_and_kill(rng, server, state, totals, client, policy == "everysec", seconds,
+                           REBASE_PESTS if rebase else PESTS)
         except AssertionError as error:
             report(server, context, error)
         totals["rounds"] += 1
     client = server.start(*options)
     check(client, state, totals, f"seed {seed} policy {policy} at the end:")
+    totals["rebases"] = server.log_count("The snapshot is the new base")
     server.forget()
 
 
@@ -376,7 +385,8 @@ def adopt_rounds(rounds, seed, totals):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--policy", default="all",
-                        choices=["always", "everysec", "no", "snapshot", "switch", "adopt", "all"])
+                        choices=["always", "everysec", "no", "rebase", "snapshot", "switch", "adopt",
+                                 "all"])
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     length = parser.add_mutually_exclusive_group()
@@ -386,10 +396,10 @@ def main():
     rounds = args.rounds or (50 if args.long else 5)
     seconds = (0.15, 1.5) if args.long else (0.15, 0.9)
     print(f"seed {args.seed}, {rounds} rounds for each policy", flush=True)
-    policies = ["always", "everysec", "no", "snapshot", "switch", "adopt"]
+    policies = ["always", "everysec", "no", "rebase", "snapshot", "switch", "adopt"]
     for policy in policies if args.policy == "all" else [args.policy]:
         totals = {"rounds": 0, "checked": 0, "writes": 0, "BGSAVE": 0, "BGREWRITEAOF": 0,
-                  "kills at the start": 0}
+                  "rebases": 0, "kills at the start": 0}
         began = time.monotonic()
         if policy == "snapshot":
             snapshot_rounds(rounds, args.seed, totals)
@@ -402,7 +412,7 @@ def main():
         took = time.monotonic() - began
         print(f"{policy}: {totals['rounds']} rounds, {totals['writes']} acknowledged writes, "
               f"{totals['checked']} writers checked, {totals['BGSAVE']} BGSAVE, "
-              f"{totals['BGREWRITEAOF']} BGREWRITEAOF, {totals['kills at the start']} more kills "
+              f"{totals['BGREWRITEAOF']} BGREWRITEAOF, {totals['rebases']} rebases, {totals['kills at the start']} more kills "
               f"at the start, nothing lost, {took:.0f} s", flush=True)
 
 

@@ -7,5 +7,6 @@ mod common;
 mod ending;
 mod files;
 mod groups;
+mod rebasing;
 mod switching;
 mod tools;

@@ -154,6 +154,10 @@ class Server:
         with open(self.log, "rb") as log:
             return b"\n".join(log.read().splitlines()[-lines:]).decode(errors="replace")
 
+    def log_count(self, words):
+        with open(self.log, "rb") as log:
+            return log.read().count(words.encode())
+
     def kill(self):
         if self.process and self.process.poll() is None:
             os.kill(self.process.pid, signal.SIGKILL)

@@ -173,6 +173,25 @@ def our_logs_load_there():
         holds(redis, home, held, '--appendonly', 'yes')
 
 
+def our_snapshots_that_are_bases_load_there():
+    """With aof-rebase-on-save one file is dump.rdb and base; real servers load the directory as either."""
+    home = scratch('from')
+    with rekeep(home, *QUIET, *OLD, '--appendonly', 'yes', '--aof-rebase-on-save', 'yes') as server:
+        client = server.client()
+        fill(client, random.Random(8))
+        client('BGSAVE')
+        same(server.wait('rdb_bgsave_in_progress', 0)['aof_rebases'], '1', 'bases')
+        saved = contents(client)
+        more(client)
+        held = contents(client)
+    base, = (home / 'appendonlydir').glob('*.base.rdb')
+    same(base.samefile(home / 'dump.rdb'), True, 'one file')
+    alone = scratch('alone')
+    shutil.copy(home / 'dump.rdb', alone)
+    holds(redis, alone, saved)
+    holds(redis, home, held, '--appendonly', 'yes')
+
+
 def our_own_files_load():
     home, held = dump_of(rekeep)
     holds(rekeep, home, held)
@@ -343,7 +362,8 @@ def the_tools_pass_what_the_other_wrote():
 
 if __name__ == '__main__':
     main([their_snapshots_load, their_encodings_are_ours, their_logs_load, our_snapshots_load_there,
-          our_logs_load_there, our_own_files_load, pending_entries_that_were_removed_stay_pending, old_formats_load,
+          our_logs_load_there, our_snapshots_that_are_bases_load_there, our_own_files_load,
+          pending_entries_that_were_removed_stay_pending, old_formats_load,
           what_cannot_be_used_stops_the_start_and_stays, a_directory_of_redis_moves_over,
           a_lone_snapshot_is_adopted, a_single_log_of_old_is_upgraded, dumped_values_are_restored,
           the_tools_pass_what_the_other_wrote])

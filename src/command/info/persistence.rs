@@ -103,6 +103,9 @@ fn append_only_file(core: &Core, book: &Book, out: &mut Fields) {
     out.put("aof_buffer_length", appended.saturating_sub(written));
     out.put("aof_pending_bio_fsync", u8::from(journal.synced() < journal.written()));
     out.put("aof_delayed_fsync", 0);
+    out.put("aof_rebases", book.rebases);
+    let seconds = core.persist.replay_seconds();
+    out.put("aof_replay_seconds_estimate", format_args!("{seconds:.3}"));
     ledger(core, out);
     if let Some(recovery) = &book.recovery {
         out.put("aof_last_recovery_time", recovery.at.secs());

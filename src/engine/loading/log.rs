@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -23,7 +24,9 @@ use crate::keyspace::effects::Env;
 use crate::persist::aof::manifest::{
     Invalid, Manifest, ManifestError, Part, PartKind, Seal, manifest_name, path_in,
 };
+use crate::persist::aof::pace::{Load, Pace};
 use crate::persist::aof::replay::{self, Outcome};
+use crate::persist::aof::turnover;
 use crate::persist::rdb::reader;
 use crate::persist::state::LastEnd;
 use crate::resp::args::OwnedArgs;
@@ -69,13 +72,17 @@ pub(super) fn load_aof(core: &'static Core, config: &Config) -> Result<(), LoadE
             return adopt_single_file(core, config, &single, &dir);
         }
         load_parts(core, config, &manifest, &dir)?;
-        core.persist.aof.lock().manifest = manifest;
+        {
+            let mut aof = core.persist.aof.lock();
+            aof.manifest = manifest;
+            aof.commands_before_increment = core.persist.loading.commands.load(Ordering::Relaxed);
+        }
         rewriting::collect_garbage(core, config);
         return Ok(());
     }
     if !Manifest::is_announced(disk, &dir, name)? {
         let link = has_single.then_some(name);
-        rewriting::refuse_orphans(&dir, name, link).map_err(LoadError::File)?;
+        turnover::refuse_orphans(&dir, name, link).map_err(LoadError::File)?;
     }
     if has_single {
         return adopt_single_file(core, config, &single, &dir);
@@ -136,10 +143,16 @@ pub(super) fn load_parts(
         total += size;
     }
     core.persist.loading.total.store(total, Ordering::Relaxed);
+    let mut took = Duration::ZERO;
     for (index, part) in parts.iter().enumerate() {
         let before = clock::steady();
         let last = index + 1 == parts.len();
         let sum = load_part(core, config, part, dir, last)?;
+        match part.kind {
+            PartKind::Increment => took += before.elapsed(),
+            // What it takes is known from its size, and no rewrite makes it less.
+            _ => core.persist.loading.commands.store(0, Ordering::Relaxed),
+        }
         if last && part.kind == PartKind::Increment {
             core.persist.aof.lock().loaded_sum = sum;
         }
@@ -152,6 +165,12 @@ pub(super) fn load_parts(
             String::from_utf8_lossy(&part.name),
             before.elapsed().as_secs_f64()
         );
+    }
+    let base = manifest.base().map(|base| disk.size(&base.path(dir))).transpose()?;
+    let bytes = total.saturating_sub(base.flatten().unwrap_or(0));
+    let commands = core.persist.loading.commands.load(Ordering::Relaxed);
+    if let Some(pace) = Pace::measured(Load { commands, bytes }, took) {
+        core.persist.aof.lock().pace = pace;
     }
     Ok(())
 }
@@ -387,6 +406,7 @@ impl Player {
     }
 
     fn leave(&mut self) {
+        self.worker.core.persist.loading.commands.fetch_add(self.commands, Ordering::Relaxed);
         if self.errors > REPLAY_ERRORS_TOLD {
             tracing::warn!("{} commands of the append only file failed", self.errors);
         }

@@ -117,7 +117,7 @@ pub fn begin(core: &Core) {
     loading.active.store(true, Ordering::Relaxed);
     loading.since.store(UnixMs::now().secs() as i64, Ordering::Relaxed);
     loading.memory.store(Memory::read().allocated, Ordering::Relaxed);
-    for counter in [&loading.total, &loading.done, &loading.keys] {
+    for counter in [&loading.total, &loading.done, &loading.keys, &loading.commands] {
         counter.store(0, Ordering::Relaxed);
     }
     core.set_attention(Attention::LOADING, true);

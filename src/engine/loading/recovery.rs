@@ -5,20 +5,14 @@
 //! that may be cut off, unless a good group behind it says that the place had been synced when it
 //! was written: then the disk has lost what it had confirmed, and somebody has to decide.
 
-use std::ffi::OsString;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::base::clock::UnixMs;
-use crate::base::fs::{DiskFile, FsError, Verb, dir_of};
 use crate::config::Config;
 use crate::engine::core::Core;
 use crate::engine::loading::LoadError;
 use crate::persist::aof::tail;
 use crate::persist::state::Recovery;
-
-/// Bytes handled at a time.
-const BLOCK_BYTES: usize = 1 << 20;
 
 /// A file that is not whole.
 pub(super) struct Broken<'b> {
@@ -62,9 +56,7 @@ pub(super) fn recover(
     }
     let commands = tail::commands_behind(&file, *valid_up_to)?;
     let at = UnixMs::now();
-    let aside = side_path(core, path, at)?;
-    copy_tail(core, &file, *valid_up_to, &aside)?;
-    disk.truncate(path, *valid_up_to)?;
+    let aside = tail::move_aside(disk, &file, *valid_up_to, at)?;
     let bytes = size.saturating_sub(*valid_up_to);
     tracing::warn!("!!! Warning: short read while loading the AOF file {shown}!!!");
     tracing::warn!(
@@ -77,36 +69,4 @@ pub(super) fn recover(
     let recovery = Recovery { at, file: aside, bytes, commands: count };
     core.persist.book.lock().recovery = Some(recovery);
     Ok(())
-}
-
-/// A name beside the file that is free.
-fn side_path(core: &Core, path: &Path, at: UnixMs) -> Result<PathBuf, FsError> {
-    let mut secs = at.secs();
-    loop {
-        let mut name = OsString::from(path.as_os_str());
-        name.push(format!(".damaged-{secs}"));
-        if !core.persist.disk.exists(Path::new(&name))? {
-            return Ok(name.into());
-        }
-        secs += 1;
-    }
-}
-
-/// Copies what is behind an offset, durably.
-fn copy_tail(core: &Core, file: &DiskFile, offset: u64, aside: &Path) -> Result<(), FsError> {
-    let disk = &core.persist.disk;
-    let copy = disk.create(aside)?;
-    let mut at = offset;
-    let mut room = vec![0; BLOCK_BYTES];
-    loop {
-        let count =
-            file.inner().read_at(&mut room, at).map_err(|error| file.error(Verb::Read, error))?;
-        if count == 0 {
-            break;
-        }
-        copy.append(&room[..count]).map_err(|(_, error)| error)?;
-        at += count as u64;
-    }
-    copy.sync()?;
-    disk.sync_dir(dir_of(aside))
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::group::{self, HEADER_BYTES, Header};
 use super::input::Input;
 use super::manifest::{Manifest, Part};
+use super::replay::STOPPED_PREFIX;
 use super::tail;
 use crate::base::crc::crc64_xz;
 use crate::base::fs::{Disk, DiskFile, FsError, Verb, dir_of};
@@ -52,7 +53,7 @@ pub fn check(
     answers: &mut dyn BufRead,
     out: &mut dyn Write,
 ) -> io::Result<bool> {
-    let mut checker = Checker { disk, repair, answers, out, line: 1, last_read: 0 };
+    let mut checker = Checker { disk, repair, answers, out, line: 1, grouped: false, last_read: 0 };
     match checker.run(path) {
         Ok(()) => Ok(true),
         Err(Stop::Invalid) => Ok(false),
@@ -67,6 +68,8 @@ struct Checker<'a> {
     out: &'a mut dyn Write,
     /// Lines read in all files, from 1.
     line: u64,
+    /// Whether everything in the present file is in groups, as far as is known.
+    grouped: bool,
     /// Where the last line or argument began, which an error without a place of its own names.
     last_read: u64,
 }
@@ -111,6 +114,7 @@ impl Checker<'_> {
             Style::Manifest => self.multi_part(path),
             style => {
                 say!(self, "Start checking Old-Style AOF")?;
+                self.grouped = false;
                 let name = path.display().to_string();
                 let found =
                     self.single(path, &name, Place::Last, matches!(style, Style::Snapshot))?;
@@ -163,6 +167,7 @@ impl Checker<'_> {
         for (at, part) in parts.iter().enumerate() {
             let place = if at + 1 == parts.len() { Place::Last } else { Place::Earlier };
             let (path, name) = (part.path(dir), String::from_utf8_lossy(&part.name));
+            self.grouped = part.is_grouped();
             if at == 0 && has_base {
                 let snapshot = self.is_snapshot(&path)?;
                 let format = if snapshot { "RDB" } else { "RESP" };
@@ -339,6 +344,12 @@ impl Checker<'_> {
                 Some(b'#') => {
                     let scan = match self.annotation(input, path, place)? {
                         Note::Passed => None,
+                        Note::Unknown => {
+                            // Passing over it could pass over commands.
+                            let text = "A comment that nobody writes in a file of groups";
+                            say!(self, "{}", at(self.last_read, text).0)?;
+                            return Ok(Scan::End { valid_up_to });
+                        }
                         Note::Cut { offset, secs } => {
                             Some(Scan::Timestamp { offset, secs, group: None })
                         }
@@ -377,6 +388,7 @@ impl Checker<'_> {
         path: &Path,
         place: Place,
     ) -> Result<Option<Scan>, Stop> {
+        self.grouped = true;
         let begins = input.offset();
         let valid_up_to = begins.saturating_sub(HEADER_BYTES as u64);
         let Some(header) = header else {
@@ -427,6 +439,9 @@ impl Checker<'_> {
         }
         if line.starts_with(group::PREFIX) {
             return Ok(Note::Group(Header::parse(&line)));
+        }
+        if self.grouped && !is_known(&line) {
+            return Ok(Note::Unknown);
         }
         let (Repair::ToTimestamp(limit), Some(stated)) = (self.repair, line.strip_prefix(b"#TS:"))
         else {
@@ -550,10 +565,19 @@ enum Scan {
 enum Note {
     /// It may be passed over.
     Passed,
+    /// It has no meaning, in a file where everything has one.
+    Unknown,
     /// It is the moment to cut at.
     Cut { offset: u64, secs: i64 },
     /// The header of a group, if it is a sound one.
     Group(Option<Header>),
+}
+
+/// Whether an annotation is one that a file of groups may hold.
+fn is_known(line: &[u8]) -> bool {
+    let stated = line.strip_prefix(b"#TS:").and_then(|text| std::str::from_utf8(text).ok());
+    let stamped = stated.is_some_and(|text| text.trim_ascii().parse::<i64>().is_ok());
+    line.ends_with(b"\n") && (stamped || line.starts_with(STOPPED_PREFIX.as_bytes()))
 }
 
 /// Cuts a file off, durably.
@@ -615,6 +639,31 @@ mod tests {
         assert!(ok && said.contains("Successfully truncated AOF"), "{said}");
         let fixed = fs::read_to_string(dir.path().join("appendonly.aof.1.incr.aof")).unwrap();
         assert_eq!(fixed, SET);
+    }
+
+    #[test]
+    fn check_of_groups_takes_an_unknown_comment_for_damage() {
+        let mut group = group::PLACEHOLDER.to_vec();
+        group.extend_from_slice(SET.as_bytes());
+        group::seal(&mut group, 0);
+        let group = String::from_utf8(group).unwrap();
+        let end = "#STOPPED:1600000000\r\n";
+        let (_dir, manifest) = multi_part(&[("incr", &format!("{group}#TS:5\r\n{group}{end}"))]);
+        let (ok, said) = run(&manifest, Repair::None, "");
+        assert!(ok, "{said}");
+        let (dir, manifest) = multi_part(&[("incr", &format!("{group}# a note\r\n{group}"))]);
+        let (ok, said) = run(&manifest, Repair::None, "");
+        assert!(!ok && said.contains("A comment that nobody writes"), "{said}");
+        assert!(said.contains(&format!("ok_up_to={},", group.len())), "{said}");
+        // Nothing says yet that there are groups, except the manifest.
+        let file = dir.path().join("appendonly.aof.1.incr.aof");
+        fs::write(&file, format!("# a note\r\n{group}")).unwrap();
+        assert!(run(&manifest, Repair::None, "").0);
+        let listed =
+            fs::read_to_string(&manifest).unwrap().replace(" type i", " type i groups yes");
+        fs::write(&manifest, listed).unwrap();
+        let (ok, said) = run(&manifest, Repair::None, "");
+        assert!(!ok && said.contains("ok_up_to=0,"), "{said}");
     }
 
     #[test]

@@ -325,6 +325,22 @@ impl Manifest {
         }
     }
 
+    /// A new increment takes the place of the last one, which becomes history.
+    pub fn replace_increment(&mut self, file: &[u8]) -> &Part {
+        let old = self.increments.pop();
+        self.new_increment(file);
+        if let (Some(old), Some(new)) = (old, self.increments.last_mut()) {
+            new.others.clone_from(&old.others);
+            self.history.insert(0, Part { kind: PartKind::History, ..old });
+        }
+        self.increments.last().expect("just added")
+    }
+
+    /// The name of the next increment is not to be used: a manifest on the disk may count on it.
+    pub fn skip_increment(&mut self) {
+        self.increment_seq += 1;
+    }
+
     /// The base is written, and holds this.
     pub fn seal_base(&mut self, seal: Seal) {
         if let Some(part) = &mut self.base {

@@ -4,6 +4,7 @@ pub mod check;
 pub mod group;
 pub mod input;
 pub mod manifest;
+pub mod pace;
 pub mod replay;
 pub mod rewrite;
 pub mod tail;

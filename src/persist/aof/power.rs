@@ -5,25 +5,29 @@
 //! acknowledged must be found by whoever starts on it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
 use super::super::manifest::{BaseFormat, Manifest, PartKind, Seal};
 use super::super::replay::{self, Outcome};
 use super::super::tail;
-use super::{add_increment, publish, remove_history, reopen};
+use super::{NewBase, Place, adopt, cut, first_base, open, remove_history, write_anew};
 use crate::base::clock::UnixMs;
 use crate::base::crc::crc64_xz;
-use crate::base::fs::{Disk, Faults, FsError, Verb};
+use crate::base::fs::{Disk, Faults, FsError, Verb, dir_of};
 use crate::persist::journal::{Journal, LogOffset};
+use crate::persist::snapshot::SnapshotError;
+use crate::persist::state::AofState;
 
 const NAME: &[u8] = b"aof";
+/// The directory of the parts; snapshots are beside it.
+const PARTS: &str = "parts";
 const SECTOR: u64 = 512;
 const NEVER: usize = usize::MAX / 2;
 
@@ -102,12 +106,24 @@ fn apply(contents: &mut Vec<u8>, change: &Change) {
     }
 }
 
+fn rename<'c>(names: &mut Names, changes: impl Iterator<Item = &'c (PathBuf, Option<usize>)>) {
+    for (name, node) in changes {
+        match node {
+            Some(node) => drop(names.insert(name.clone(), *node)),
+            None => drop(names.remove(name)),
+        }
+    }
+}
+
 #[derive(PartialEq, Eq, Clone, Copy, Debug)]
 enum Life {
     Runs,
     Killed,
     Cut,
 }
+
+/// What is called how, seen from the directory that holds everything.
+type Names = BTreeMap<PathBuf, usize>;
 
 struct Model {
     dir: PathBuf,
@@ -121,9 +137,10 @@ struct Model {
     by_inode: HashMap<u64, usize>,
     /// The node last seen under a path, as open files know it.
     known: HashMap<PathBuf, usize>,
-    names: BTreeMap<OsString, usize>,
-    durable_names: BTreeMap<OsString, usize>,
-    pending_names: Vec<Vec<(OsString, Option<usize>)>>,
+    names: Names,
+    durable_names: Names,
+    /// Of one directory each.
+    pending_names: Vec<Vec<(PathBuf, Option<usize>)>>,
 }
 
 impl Model {
@@ -138,17 +155,21 @@ impl Model {
             nodes: Vec::new(),
             by_inode: HashMap::new(),
             known: HashMap::new(),
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
+            names: Names::new(),
+            durable_names: Names::new(),
             pending_names: Vec::new(),
         }
     }
 
     /// Learns what the last operation did.
     fn look(&mut self) {
-        let mut names = BTreeMap::new();
-        for entry in std::fs::read_dir(&self.dir).unwrap().flatten() {
+        let mut names = Names::new();
+        let found = [self.dir.clone(), self.dir.join(PARTS)].map(std::fs::read_dir);
+        for entry in found.into_iter().flatten().flat_map(Iterator::flatten) {
             let data = entry.metadata().unwrap();
+            if data.is_dir() {
+                continue;
+            }
             let known = self.by_inode.get(&data.ino()).copied();
             // An inode without a name may come back as another file.
             let node = known.filter(|node| self.names.values().any(|seen| seen == node));
@@ -158,7 +179,7 @@ impl Model {
             });
             self.by_inode.insert(data.ino(), node);
             self.known.insert(entry.path(), node);
-            names.insert(entry.file_name(), node);
+            names.insert(entry.path().strip_prefix(&self.dir).unwrap().to_owned(), node);
             let (node, len) = (&mut self.nodes[node], data.len());
             if len < node.len {
                 node.pending.push(Change::Len(len));
@@ -187,9 +208,13 @@ impl Model {
                     }
                 }
             }
-            Some((Verb::SyncDir, _)) => {
-                self.pending_names.clear();
-                self.durable_names = self.names.clone();
+            Some((Verb::SyncDir, path)) => {
+                let is_here = |(name, _): &(PathBuf, _)| dir_of(&self.dir.join(name)) == path;
+                let pending = std::mem::take(&mut self.pending_names).into_iter();
+                let (here, elsewhere): (Vec<_>, Vec<_>) =
+                    pending.partition(|changed| changed.iter().any(is_here));
+                self.pending_names = elsewhere;
+                rename(&mut self.durable_names, here.iter().flatten());
             }
             _ => {}
         }
@@ -256,12 +281,7 @@ impl Model {
             _ => rng.bool(),
         };
         let mut names = self.durable_names.clone();
-        for (name, node) in self.pending_names.iter().filter(|_| kept()).flatten() {
-            match node {
-                Some(node) => drop(names.insert(name.clone(), *node)),
-                None => drop(names.remove(name)),
-            }
-        }
+        rename(&mut names, self.pending_names.iter().filter(|_| kept()).flatten());
         for (name, node) in names {
             let node = &self.nodes[node];
             let mut contents = node.durable.clone();
@@ -301,6 +321,10 @@ impl Faults for Seam {
 struct Clients {
     sent: u64,
     acknowledged: u64,
+    /// Times that unsynced data was written anew.
+    anew: u64,
+    /// What the last snapshot that was reported done holds.
+    saved: u64,
     /// A sync has failed, so that a damaged file may be followed by another.
     tainted: bool,
 }
@@ -392,33 +416,31 @@ struct Server<'s> {
 }
 
 impl Server<'_> {
-    /// As `engine::rewriting::open`, behind what `engine::loading` does with a damaged end.
-    fn open(&mut self, found: Found) -> Result<(), FsError> {
-        let (disk, dir) = (self.disk.clone(), self.dir);
+    fn place(&self) -> Place<'_> {
+        Place { disk: &self.disk, dir: self.dir, name: NAME }
+    }
+
+    /// As `engine::loading` and then `engine::rewriting::open`.
+    fn open(&mut self, found: Found) -> Result<(), String> {
         self.journal.set_checksums(true);
         if let Some((path, valid_up_to)) = &found.damaged {
-            disk.truncate(path, *valid_up_to)?;
+            let file = self.disk.open(path).map_err(told)?;
+            let now = UnixMs(1000);
+            tail::move_aside(&self.disk, &file, *valid_up_to, now).map_err(told)?;
         }
-        self.manifest = found.manifest;
+        let mut manifest = found.manifest;
         self.clients.sent = found.top;
-        remove_history(&disk, &mut self.manifest, dir, NAME);
-        if self.manifest.is_empty() {
-            if !Manifest::is_announced(&disk, dir, NAME)? {
-                Manifest::announce(&disk, dir, NAME)?;
-            }
-            let path = self.manifest.new_base(NAME, BaseFormat::Aof, None).path(dir);
-            let bytes = command("base", found.top, 700);
-            disk.write_atomically(&path, &dir.join("temp-base"), |file| file.put(&bytes))?;
-            self.manifest.seal_base(seal_of(&bytes));
-        }
-        let file = match self.manifest.increments().last() {
-            Some(part) => reopen(&disk, dir, &part.path(dir))?,
-            None => add_increment(&disk, &self.journal, &mut self.manifest, dir, NAME)?,
-        };
-        let size = file.size()?;
-        let sum = if size == 0 { Some(0) } else { found.last_sum };
-        self.journal.switch(Some(Arc::new(file)), size, sum);
-        Ok(())
+        remove_history(self.place(), &mut manifest);
+        let bytes = command("base", found.top, 700);
+        let temp = self.dir.join("temp-base");
+        let begun = first_base(self.place(), &mut manifest, BaseFormat::Aof, &temp, |file| {
+            file.put(&bytes)?;
+            Ok::<_, SnapshotError>(Some(seal_of(&bytes)))
+        });
+        begun.map_err(|error| error.to_string())?;
+        let opened = open(self.place(), &self.journal, &mut manifest, found.last_sum);
+        self.manifest = manifest;
+        opened.map(drop).map_err(|error| error.to_string())
     }
 
     /// Clients write, each group before the next; some wait for the disk.
@@ -426,6 +448,17 @@ impl Server<'_> {
         for _ in 0..groups {
             if self.journal.is_failing() {
                 self.journal.flush();
+            }
+            if self.journal.is_tainted() && self.rng.bool() {
+                let mut manifest = self.manifest.clone();
+                if write_anew(self.place(), &self.journal, &mut manifest, 1 << 20).is_ok() {
+                    self.clients.anew += 1;
+                    self.note();
+                    if self.rng.bool() {
+                        remove_history(self.place(), &mut manifest);
+                    }
+                    self.manifest = manifest;
+                }
             }
             if !self.journal.is_failing() {
                 for _ in 0..self.rng.usize(1..4) {
@@ -451,54 +484,67 @@ impl Server<'_> {
         self.clients.tainted |= self.journal.is_tainted();
     }
 
-    /// As `engine::rewriting`: cut, a child's base, adopt.
-    fn rewrite(&mut self) {
-        let (disk, dir) = (self.disk.clone(), self.dir);
-        if !self.journal.drain() {
-            return;
-        }
-        if !self.journal.is_tainted() {
-            self.journal.sync();
-        }
+    /// As `engine::rewriting`: cut, a child's base, adopt; or as `engine::saving`, with a snapshot
+    /// that becomes the base too.
+    fn rewrite(&mut self, shared: bool) {
         self.note();
-        let added = add_increment(&disk, &self.journal, &mut self.manifest, dir, NAME);
-        let Ok(file) = added else { return };
-        let cut = self.journal.switch(Some(Arc::new(file)), 0, Some(0));
+        let mut manifest = self.manifest.clone();
+        let cut = cut(self.place(), &self.journal, &mut manifest);
+        self.manifest = manifest;
+        self.note();
+        let Ok(cut) = cut else { return };
+        let disk = self.disk.clone();
         let bytes = command("base", self.clients.sent, 2500);
         self.write(2);
-        let temp = dir.join("temp-base");
-        let written = disk.create(&temp).and_then(|file| file.put(&bytes).and(file.sync()));
+        let home = dir_of(self.dir).to_owned();
+        let written = if shared { home.join("temp-snapshot") } else { self.dir.join("temp-base") };
+        let child = disk.create(&written).and_then(|file| file.put(&bytes).and(file.sync()));
         self.write(1);
-        if written.is_ok() {
-            let mut manifest = self.manifest.clone();
-            let base = manifest.new_base(NAME, BaseFormat::Aof, Some(seal_of(&bytes))).path(dir);
-            if disk.rename_durably(&temp, &base).is_ok() {
-                manifest.retire_increments(1);
-                if publish(&disk, &manifest, dir, NAME, &base).is_ok() {
-                    self.journal.superseded(cut);
-                    self.note();
-                    self.manifest = manifest;
-                    remove_history(&disk, &mut self.manifest, dir, NAME);
-                }
+        if child.is_ok() {
+            let (format, seal) = (BaseFormat::Aof, Some(seal_of(&bytes)));
+            let new = NewBase { written: &written, format, seal, shared };
+            let goes_on = (AofState::On, cut);
+            let adopted = adopt(self.place(), &self.journal, &self.manifest, goes_on, &new);
+            if let Ok(mut manifest) = adopted {
+                self.note();
+                remove_history(self.place(), &mut manifest);
+                self.manifest = manifest;
+            }
+            if shared && disk.rename_durably(&written, &home.join("snapshot")).is_ok() {
+                self.clients.saved = self.clients.saved.max(cut_top(&bytes));
             }
         }
-        let _ = disk.remove(&temp);
+        let _ = disk.remove(&written);
         self.write(2);
     }
+}
+
+fn told(error: FsError) -> String {
+    error.to_string()
+}
+
+/// The number in a base.
+fn cut_top(bytes: &[u8]) -> u64 {
+    let text = std::str::from_utf8(bytes).unwrap();
+    text.split("\r\n").nth(6).unwrap().parse().unwrap()
 }
 
 fn seal_of(bytes: &[u8]) -> Seal {
     Seal { size: bytes.len() as u64, sum: crc64_xz(bytes) }
 }
 
-/// Runs until the plan has had its way; says how many operations there were.
-fn run(seed: u64, plan: Plan) -> Result<usize, String> {
+/// Runs until the plan has had its way; says how many operations there were, and how often unsynced
+/// data was written anew.
+fn run(seed: u64, plan: Plan) -> Result<(usize, u64), String> {
     let memory = Path::new("/dev/shm");
     let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     let live = tempfile::tempdir_in(&place).unwrap();
     let after = tempfile::tempdir_in(&place).unwrap();
-    let dir = live.path();
-    let seam = Arc::new(Seam(Mutex::new(Model::new(dir, plan, seed ^ plan.at as u64))));
+    let dir = &live.path().join(PARTS);
+    for home in [live.path(), after.path()] {
+        std::fs::create_dir(home.join(PARTS)).unwrap();
+    }
+    let seam = Arc::new(Seam(Mutex::new(Model::new(live.path(), plan, seed ^ plan.at as u64))));
     let mut clients = Clients::default();
     for round in 0..3 {
         let found = start(dir).map_err(|text| format!("start {round}: {text}"))?;
@@ -516,8 +562,8 @@ fn run(seed: u64, plan: Plan) -> Result<usize, String> {
         };
         if server.open(found).is_ok() {
             server.write(3);
-            for _ in 0..2 {
-                server.rewrite();
+            for shared in [false, true, false] {
+                server.rewrite(shared);
             }
         }
         let mut model = seam.0.lock();
@@ -534,37 +580,104 @@ fn run(seed: u64, plan: Plan) -> Result<usize, String> {
     }
     let mut model = seam.0.lock();
     model.leave(after.path());
-    let found = match start(after.path()) {
+    let saved = std::fs::read(after.path().join("snapshot")).map_or(0, |bytes| cut_top(&bytes));
+    if saved < clients.saved {
+        return Err(format!("the snapshot holds {saved} and not {}", clients.saved));
+    }
+    let found = match start(&after.path().join(PARTS)) {
         // Somebody has to decide: nothing is taken for whole that is not.
-        Err(text) if clients.tainted && text.ends_with("not the last") => return Ok(model.ops),
+        Err(text) if clients.tainted && text.ends_with("not the last") => {
+            return Ok((model.ops, clients.anew));
+        }
         other => other?,
     };
     if found.top < clients.acknowledged || found.top > clients.sent {
         let Clients { sent, acknowledged, .. } = clients;
         return Err(format!("{acknowledged} acknowledged, {} found, {sent} sent", found.top));
     }
-    Ok(model.ops)
+    Ok((model.ops, clients.anew))
 }
 
 fn inject(seeds: std::ops::Range<u64>) -> usize {
-    let (mut count, mut failed) = (0, Vec::new());
+    let (mut count, mut anew, mut failed) = (0, 0, Vec::new());
     for seed in seeds {
         let none = Plan { fault: Fault::CutBefore, at: NEVER, cut: NEVER };
-        let ops = run(seed, none).unwrap_or_else(|text| panic!("seed {seed}: {text}"));
+        let (ops, _) = run(seed, none).unwrap_or_else(|text| panic!("seed {seed}: {text}"));
         let mut rng = fastrand::Rng::with_seed(seed);
         for at in 0..ops {
             for fault in FAULTS {
                 let soon = if rng.bool() { 12 } else { ops };
                 let plan = Plan { fault, at, cut: at + 2 + rng.usize(0..soon) };
-                if let Err(text) = run(seed, plan) {
-                    failed.push(format!("seed {seed}, {plan:?}: {text}"));
+                match run(seed, plan) {
+                    Ok((_, times)) => anew += times,
+                    Err(text) => failed.push(format!("seed {seed}, {plan:?}: {text}")),
                 }
                 count += 1;
             }
         }
     }
     assert!(failed.is_empty(), "{} of {count}:\n{}", failed.len(), failed.join("\n"));
+    assert!(anew > 0, "unsynced data is never written anew");
+    println!("{count} injections, {anew} times unsynced data was written anew");
     count
+}
+
+/// A disk whose syncs fail while that is set.
+struct NoSync(AtomicBool);
+
+impl Faults for NoSync {
+    fn before(&self, verb: Verb, _: &Path, bytes: usize) -> io::Result<usize> {
+        match verb {
+            Verb::Sync if self.0.load(Ordering::Relaxed) => Err(io::Error::other("sick")),
+            _ => Ok(bytes),
+        }
+    }
+}
+
+#[test]
+fn unsynced_data_is_written_anew_unless_the_kernel_has_dropped_it() {
+    let home = tempfile::tempdir().unwrap();
+    let sick = Arc::new(NoSync(AtomicBool::new(false)));
+    let disk = Disk::with_faults(Arc::clone(&sick) as Arc<dyn Faults>);
+    let place = Place { disk: &disk, dir: home.path(), name: NAME };
+    let (journal, mut manifest) = (Journal::default(), Manifest::default());
+    journal.set_checksums(true);
+    first_base(place, &mut manifest, BaseFormat::Aof, &home.path().join("temp"), |file| {
+        file.put(b"*1\r\n$4\r\nPING\r\n")?;
+        Ok::<_, SnapshotError>(Some(seal_of(b"*1\r\n$4\r\nPING\r\n")))
+    })
+    .unwrap();
+    open(place, &journal, &mut manifest, None).unwrap();
+    let fail = |manifest: &Manifest, n| {
+        let bytes = command("n", n, 100);
+        journal.append(false, [(0, bytes.as_slice())].into_iter(), UnixMs(1000));
+        journal.flush();
+        sick.0.store(true, Ordering::Relaxed);
+        assert!(!journal.sync() && journal.is_tainted());
+        let error = write_anew(place, &journal, &mut manifest.clone(), 1 << 20).unwrap_err();
+        assert!(error.contains("sick"), "{error}");
+        sick.0.store(false, Ordering::Relaxed);
+        assert!(journal.is_tainted() && !journal.sync());
+    };
+    fail(&manifest, 1);
+    assert!(write_anew(place, &journal, &mut manifest, 10).unwrap_err().contains("bytes"));
+    write_anew(place, &journal, &mut manifest, 1 << 20).unwrap();
+    assert!(!journal.is_tainted() && !journal.is_failing());
+    assert_eq!(journal.synced(), journal.appended());
+    assert_eq!((manifest.increments().len(), manifest.history().len()), (1, 1));
+    remove_history(place, &mut manifest);
+    assert_eq!(start(home.path()).unwrap().top, 1);
+    fail(&manifest, 2);
+    let last = manifest.increments()[0].path(home.path());
+    let mut bytes = std::fs::read(&last).unwrap();
+    let end = bytes.len() - 20;
+    bytes[end..].fill(0);
+    std::fs::write(&last, bytes).unwrap();
+    let before = manifest.clone();
+    let error = write_anew(place, &journal, &mut manifest, 1 << 20).unwrap_err();
+    assert!(error.contains("does not give back"), "{error}");
+    assert!(manifest == before && journal.is_tainted());
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 3, "nothing is left of it");
 }
 
 #[test]

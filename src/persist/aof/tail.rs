@@ -1,14 +1,17 @@
 //! The end of a file that is not whole: what is in it, and whether it may be cut off.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{Seek, SeekFrom};
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use super::group::{self, HEADER_BYTES, Header};
 use super::replay;
+use crate::base::clock::UnixMs;
 use crate::base::crc::Crc64;
-use crate::base::fs::{DiskFile, FsError, Verb};
+use crate::base::fs::{Disk, DiskFile, FsError, Verb, dir_of};
 
 /// Bytes handled at a time.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -78,6 +81,46 @@ pub fn commands_behind(file: &DiskFile, offset: u64) -> Result<BTreeMap<String, 
     // However it ends: this is what can be said of it.
     let _ = replay::replay(tail, from, false, &mut count);
     Ok(found)
+}
+
+/// Moves what is behind an offset to a file of its own beside this one; says which. Only once that
+/// is durable this one is cut.
+pub fn move_aside(
+    disk: &Disk,
+    file: &DiskFile,
+    offset: u64,
+    now: UnixMs,
+) -> Result<PathBuf, FsError> {
+    let aside = side_path(disk, file.path(), now)?;
+    let copy = disk.create(&aside)?;
+    let mut at = offset;
+    let mut room = vec![0; BLOCK_BYTES];
+    loop {
+        let read = file.inner().read_at(&mut room, at);
+        let count = read.map_err(|error| read_failed(file, error))?;
+        if count == 0 {
+            break;
+        }
+        copy.put(room.get(..count).unwrap_or_default())?;
+        at += count as u64;
+    }
+    copy.sync()?;
+    disk.sync_dir(dir_of(&aside))?;
+    disk.truncate(file.path(), offset)?;
+    Ok(aside)
+}
+
+/// A name beside the file that is free.
+fn side_path(disk: &Disk, path: &Path, now: UnixMs) -> Result<PathBuf, FsError> {
+    let mut secs = now.secs();
+    loop {
+        let mut name = OsString::from(path.as_os_str());
+        name.push(format!(".damaged-{secs}"));
+        if !disk.exists(Path::new(&name))? {
+            return Ok(name.into());
+        }
+        secs += 1;
+    }
 }
 
 /// The commands in words.
