@@ -335,7 +335,7 @@ def main():
     parser.add_argument("--images", help="directory for the images; by default in memory")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--short", action="store_true", help="a few cuts")
-    length.add_argument("--long", action="store_true", help="60 cuts always, 40 everysec")
+    length.add_argument("--long", action="store_true", help="100 cuts always, 40 everysec")
     args = parser.parse_args()
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     work = tempfile.mkdtemp(prefix="rekeep-power-", dir=args.images or memory)
@@ -347,7 +347,7 @@ def main():
     print(f"seed {args.seed}", flush=True)
     lengths = {"no": (2, (0.4, 0.8)), "always": (5, (0.2, 1.0)), "everysec": (3, (2.1, 3.0))}
     if args.long:
-        lengths = {"no": (4, (0.4, 0.8)), "always": (60, (0.2, 2.0)), "everysec": (40, (2.1, 4.5))}
+        lengths = {"no": (4, (0.4, 0.8)), "always": (100, (0.2, 2.0)), "everysec": (40, (2.1, 4.5))}
     for policy, (count, seconds) in lengths.items():
         began = time.monotonic()
         place = os.path.join(work, policy)
