@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The image and the compose file, as a user meets them: started, killed, stopped, moved into.
-# Needs an engine that answers, docker-compose (or docker compose) and redis-cli; PYTHON has redis-py and Celery.
+# Needs an engine that answers, docker-compose (or docker compose) and redis-cli; PYTHON has redis-py, hiredis and Celery.
 # Ports from PORT_BASE on. What is made here is removed in the end, except the image.
 set -euo pipefail
 cd "$(dirname "$0")/.."
