@@ -408,8 +408,10 @@ impl<'a> DbView<'a> {
     /// Puts a value at a key, whatever was there, as one change.
     #[inline]
     pub fn set(&mut self, key: &[u8], new: New<'_>, deadline: Deadline, event: Event) {
-        self.expire_if_due(key);
-        self.put_raw(key, new, deadline);
+        match self.live(key).map(NonNull::from) {
+            Some(found) => self.put_over(key, found, new, deadline),
+            None => self.put_raw(key, new, deadline),
+        }
         self.fx.dirty += 1;
         let place = self.place(key);
         self.touched(place, key);
@@ -421,32 +423,13 @@ impl<'a> DbView<'a> {
     pub(super) fn put_raw(&mut self, key: &[u8], new: New<'_>, deadline: Deadline) {
         let place = self.place(key);
         let access = self.new_access();
-        let env = self.env;
         let db = self.table(place);
+        if let Some(found) = db.keys.get_mut(place.hash, key).map(NonNull::from) {
+            self.put_over(key, found, new, deadline);
+            return;
+        }
         if db.timed.is_some() {
             db.schedule(key, None);
-        }
-        if let Some(entry) = db.keys.get_mut(place.hash, key) {
-            let before = entry.has_deadline();
-            let deadline = match deadline {
-                Deadline::Clear => None,
-                Deadline::Keep => entry.deadline(),
-                Deadline::At(at) => Some(at),
-            };
-            let after = deadline.is_some();
-            let heavy = is_heavy(entry);
-            if heavy {
-                let mut next = Entry::new(key, new, deadline);
-                next.set_access(entry.access());
-                let old = std::mem::replace(entry, next);
-                db.with_deadline = db.with_deadline + usize::from(after) - usize::from(before);
-                self.fx.garbage.push(old);
-            } else {
-                entry.replace(new, deadline);
-                DbView::mark_access(env, entry);
-                db.with_deadline = db.with_deadline + usize::from(after) - usize::from(before);
-            }
-            return;
         }
         let deadline = match deadline {
             Deadline::At(at) => Some(at),
@@ -460,6 +443,40 @@ impl<'a> DbView<'a> {
             self.hold.publish_hint(place.shard);
         }
         self.note(Event::NEW, key);
+    }
+
+    /// Puts a value in place of what the entry of `key` holds, which was looked up just now.
+    #[inline]
+    fn put_over(
+        &mut self,
+        key: &[u8],
+        mut found: NonNull<Entry>,
+        new: New<'_>,
+        deadline: Deadline,
+    ) {
+        // SAFETY: as in `live`: nothing touches the table between the look-up and the last use.
+        let entry = unsafe { found.as_mut() };
+        let before = entry.has_deadline();
+        let deadline = match deadline {
+            Deadline::Clear => None,
+            Deadline::Keep => entry.deadline(),
+            Deadline::At(at) => Some(at),
+        };
+        let after = deadline.is_some();
+        if is_heavy(entry) {
+            let mut next = Entry::new(key, new, deadline);
+            next.set_access(entry.access());
+            self.fx.garbage.push(std::mem::replace(entry, next));
+        } else {
+            entry.replace(new, deadline);
+            DbView::mark_access(self.env, entry);
+        }
+        let place = self.place(key);
+        let db = self.table(place);
+        db.with_deadline = db.with_deadline + usize::from(after) - usize::from(before);
+        if db.timed.is_some() {
+            db.schedule(key, None);
+        }
     }
 
     /// Adds an entry that a file or another server gave; says whether it replaced one.
