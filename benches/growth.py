@@ -35,10 +35,11 @@ def compare(running, args, count, clients):
     for _ in range(args.rounds):
         for server in running:
             rows[server.name].append(measure(server, args, count, clients))
-    found = {name: [statistics.median(row[at] for row in measured) for at in (0, 1)] for name, measured in rows.items()}
+    found = {name: [statistics.median(figures) for figures in zip(*measured)] for name, measured in rows.items()}
     (cpu, p99), (our_cpu, our_p99) = found["redis"], found["rekeep"]
     print(f"{count:10} keys {clients:5} clients   CPU/op: redis {cpu:7.0f} ns  rekeep {our_cpu:7.0f} ns  ratio "
-          f"{our_cpu / cpu:4.2f}   p99: redis {p99:7.3f} ms  rekeep {our_p99:7.3f} ms  ratio {our_p99 / p99:4.2f}", flush=True)
+          f"{our_cpu / cpu:4.2f}   p99: redis {p99:7.3f} ms  rekeep {our_p99:7.3f} ms  ratio {our_p99 / p99:4.2f}",
+          flush=True)
     return found
 
 

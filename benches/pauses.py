@@ -140,7 +140,8 @@ def fork_part(args):
                 server.snapshot_done()
                 rows[server.name].append(int(server.info("latest_fork_usec")) / 1000)
     show("fork: first", {name: row[:1] for name, row in rows.items()})
-    show(f"fork: number {args.snapshots}, {args.gap:g} s after the last", {name: row[-1:] for name, row in rows.items()})
+    show(f"fork: number {args.snapshots}, {args.gap:g} s after the last",
+         {name: row[-1:] for name, row in rows.items()})
     for name, row in rows.items():
         print(f"  {name:7}", *(f"{fork:.2f}" for fork in row))
 
