@@ -2,7 +2,7 @@
 """What clients of Redis and of Rekeep wait for; each part is a row of its own, with medians of the rounds.
 
     benches/pauses.py [--parts fill,fork,snapshot,remove] [--keys N] [--members N] [--rounds N] [--gap SECONDS]
-                       [--realtime]
+                       [--realtime] [--warm]
 
 fill      the longest and the 99.9th of 100 waits of a client that asks PING and GET in turn every 100 us, while
           another fills the table (`--depth` SETs at a time), and then while it writes the same keys again: what
@@ -13,10 +13,13 @@ remove    how long DEL, UNLINK, FLUSHALL and FLUSHALL ASYNC of a large set take,
           that asks PING meanwhile (and for a second after)
 
 With --realtime (as root) the servers and the asking client of `fill` and `remove` run before all other processes,
-so that what else the machine does is not in the figures.
+so that what else the machine does is not in the figures. With --warm as much memory as the keys of `fill` need is
+touched and given back before: in a virtual machine the first touch of a huge page can take milliseconds, which
+are the host's.
 """
 
 import contextlib
+import mmap
 import multiprocessing
 import os
 import random
@@ -97,8 +100,19 @@ def column(rows, at):
     return {name: [row[at] for row in measured] for name, measured in rows.items()}
 
 
+def touch(size):
+    """Uses that much memory, in huge pages where there are some."""
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    for at in range(0, size, mmap.PAGESIZE):
+        memory[at] = 1
+
+
 def fill_part(args):
     def work(server):
+        if args.warm:
+            with beside(touch, args.keys * 200) as process:
+                process.join()
         chance = random.Random(1)
         requests = [word for _ in range(5000) for word in
                     (encode("PING"), encode("GET", b"key:%012d" % chance.randrange(args.keys)))]
@@ -221,6 +235,7 @@ def main():
     words.add_argument("--gap", type=float, default=30)
     words.add_argument("--requests", type=int, default=200_000, help="of 50 clients, before and during a BGSAVE")
     words.add_argument("--realtime", action="store_true")
+    words.add_argument("--warm", action="store_true")
     args = words.parse_args()
     for part in args.parts.split(","):
         PARTS[part](args)
