@@ -233,7 +233,7 @@ def main():
     words.add_argument("--depth", type=int, default=16, help="SETs that the filling client sends at a time")
     words.add_argument("--snapshots", type=int, default=10)
     words.add_argument("--gap", type=float, default=30)
-    words.add_argument("--requests", type=int, default=200_000, help="of 50 clients, before and during a BGSAVE")
+    words.add_argument("--requests", type=int, default=100_000, help="of 50 clients, before and during a BGSAVE")
     words.add_argument("--realtime", action="store_true")
     words.add_argument("--warm", action="store_true")
     args = words.parse_args()
