@@ -11,12 +11,11 @@ import hashlib
 import statistics
 import subprocess
 
-from server import REDIS, REKEEP, Server
+from server import QUIET, REDIS, REKEEP, Server
 
 TESTS = {"lrange": "lrange_100"}
 # What `evalsha` runs: a small script with one key.
 SCRIPT = "return redis.call('incrby', KEYS[1], ARGV[1])"
-QUIET = ("--save", "", "--appendonly", "no")
 EVERYSEC = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
 
 
