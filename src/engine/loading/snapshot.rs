@@ -9,13 +9,15 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use parking_lot::Mutex;
 
 use crate::base::clock::{self, UnixMs};
+use crate::base::hash::hash_bytes;
 use crate::config::Config;
+use crate::ds::dict::Keyed;
 use crate::engine::core::Core;
 use crate::engine::loading::{Duplicates, How, LoadError, ProgressLog, Target, delay};
 use crate::engine::saving;
 use crate::keyspace::effects::{Effects, Env};
 use crate::keyspace::entry::{Entry, New};
-use crate::keyspace::lock::{Hold, ShardSet};
+use crate::keyspace::lock::{Hold, SHARDS, ShardSet, shard_of};
 use crate::keyspace::view::DbView;
 use crate::persist::rdb::decode::{DecodeError, decode};
 use crate::persist::rdb::format::Dialect;
@@ -30,11 +32,22 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Batches that wait for a decoding thread at the most.
 const BATCHES_WAITING: usize = 8;
 
+/// A key's entry on its way into the keyspace.
+struct Ready {
+    key: Vec<u8>,
+    entry: Entry,
+    db: u32,
+    hash: u64,
+    offset: u64,
+}
+
 struct Shared<'l> {
     core: &'static Core,
     config: &'l Config,
     env: Env,
     how: How,
+    /// Whether the shards are locked one by one.
+    parallel: bool,
     path: String,
     dialect: Dialect,
     expired: AtomicU64,
@@ -75,6 +88,7 @@ pub(super) fn load_rdb<R: Read>(
         config,
         env: core.env(),
         how,
+        parallel: matches!(target, Target::Parallel),
         path: shown.clone(),
         dialect: reader.dialect(),
         expired: AtomicU64::new(0),
@@ -155,6 +169,7 @@ fn read_events<R: Read>(
     let mut progress = ProgressLog::new();
     let from = core.persist.loading.done.load(Ordering::Relaxed);
     let mut functions = Vec::new();
+    let mut db = 0;
     loop {
         let event = reader.next_event();
         match event.map_err(|error| damaged(&shared.path, error, reader.offset()))? {
@@ -166,7 +181,13 @@ fn read_events<R: Read>(
                     shared.config.databases
                 )));
             }
-            Event::SelectDb(_) | Event::ResizeDb { .. } | Event::SlotInfo { .. } => {}
+            Event::SelectDb(index) => db = index as u32,
+            Event::ResizeDb { keys, .. } => {
+                // A key takes three bytes of the file at the least.
+                let rest = core.persist.loading.total.load(Ordering::Relaxed) / 3;
+                shared.reserve(db, keys.min(rest));
+            }
+            Event::SlotInfo { .. } => {}
             Event::Function(source) => functions.push(Arc::from(source)),
             Event::ModuleAux { name } => {
                 return Err(LoadError::File(format!(
@@ -217,30 +238,62 @@ fn tell_aux(key: &[u8], value: &[u8]) {
 }
 
 impl Shared<'_> {
+    /// Makes room for `keys` keys of a database that has none.
+    fn reserve(&self, db: u32, keys: u64) {
+        if !self.parallel {
+            return;
+        }
+        for shard in 0..SHARDS {
+            let mut set = ShardSet::default();
+            set.add(shard);
+            let mut hold = self.core.keyspace.lock(&set);
+            hold.shard_mut(shard).db_mut(db).keys.reserve(keys as usize / SHARDS);
+            hold.publish_hint(shard);
+        }
+    }
+
+    /// Decodes all of a batch while the places where they belong come near, then inserts them.
     fn insert_all(&self, records: Vec<KeyRecord>, hold: Option<&mut Hold>) {
         let mut hold = hold;
+        let mut batch = Vec::with_capacity(records.len());
         for record in records {
             if self.failed.load(Ordering::Relaxed) {
                 return;
             }
-            if let Err(error) = self.insert(record, hold.as_deref_mut()) {
-                self.failed.store(true, Ordering::Relaxed);
-                self.error.lock().get_or_insert(error);
-                return;
+            match self.decode(record) {
+                Ok(Some(ready)) => {
+                    self.core.keyspace.prefetch_bucket(ready.hash);
+                    batch.push(ready);
+                }
+                Ok(None) => {}
+                Err(error) => return self.fail(error),
             }
         }
+        let count = batch.len() as u64;
+        for ready in batch {
+            if let Err(error) = self.insert(ready, hold.as_deref_mut()) {
+                return self.fail(error);
+            }
+        }
+        self.loaded.fetch_add(count, Ordering::Relaxed);
+        self.core.persist.loading.keys.fetch_add(count, Ordering::Relaxed);
     }
 
-    fn insert(&self, record: KeyRecord, hold: Option<&mut Hold>) -> Result<(), LoadError> {
-        let damaged = |what: String| LoadError::Key {
-            path: self.path.clone(),
-            key: String::from_utf8_lossy(&record.key).into_owned(),
-            offset: record.offset,
-            what,
-        };
+    fn fail(&self, error: LoadError) {
+        self.failed.store(true, Ordering::Relaxed);
+        self.error.lock().get_or_insert(error);
+    }
+
+    fn damaged(&self, key: &[u8], offset: u64, what: String) -> LoadError {
+        let key = String::from_utf8_lossy(key).into_owned();
+        LoadError::Key { path: self.path.clone(), key, offset, what }
+    }
+
+    /// The entry of a record, unless its deadline has passed or it holds nothing.
+    fn decode(&self, record: KeyRecord) -> Result<Option<Ready>, LoadError> {
         if self.how.skip_expired && record.deadline.is_some_and(|at| at < self.env.now) {
             self.expired.fetch_add(1, Ordering::Relaxed);
-            return Ok(());
+            return Ok(None);
         }
         let value = match decode(record.code, self.dialect, &record.payload, &self.env.limits) {
             Ok(value) => value,
@@ -250,9 +303,9 @@ impl Shared<'_> {
                     let key = String::from_utf8_lossy(&record.key);
                     tracing::info!("rdbLoadObject skipping empty key: {key}");
                 }
-                return Ok(());
+                return Ok(None);
             }
-            Err(error) => return Err(damaged(error.to_string())),
+            Err(error) => return Err(self.damaged(&record.key, record.offset, error.to_string())),
         };
         let new = match &value {
             Value::Str(bytes) => New::Bytes(bytes),
@@ -260,26 +313,32 @@ impl Shared<'_> {
         };
         let mut entry = Entry::new(&record.key, new, record.deadline);
         entry.set_access(self.access(&record));
+        let db =
+            u32::try_from(record.db).expect("read_events refuses databases that are not there");
+        let hash = hash_bytes(&record.key);
+        Ok(Some(Ready { key: record.key, entry, db, hash, offset: record.offset }))
+    }
+
+    fn insert(&self, ready: Ready, hold: Option<&mut Hold>) -> Result<(), LoadError> {
+        let Ready { key, entry, db, hash, offset } = ready;
         let replaced = match hold {
-            Some(hold) => self.put(entry, record.db, hold),
+            Some(hold) => self.put(entry, db, hash, hold),
             None => {
                 let mut set = ShardSet::default();
-                set.add_key(&record.key);
-                self.put(entry, record.db, &mut self.core.keyspace.lock(&set))
+                set.add(shard_of(hash));
+                self.put(entry, db, hash, &mut self.core.keyspace.lock(&set))
             }
         };
         if replaced && self.how.duplicates == Duplicates::Refuse {
-            return Err(damaged("the key is there twice".to_owned()));
+            return Err(self.damaged(&key, offset, "the key is there twice".to_owned()));
         }
-        self.loaded.fetch_add(1, Ordering::Relaxed);
-        self.core.persist.loading.keys.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    fn put(&self, entry: Entry, db: u64, hold: &mut Hold) -> bool {
+    fn put(&self, entry: Entry, db: u32, hash: u64, hold: &mut Hold) -> bool {
         let mut fx = Effects::default();
-        let db = u32::try_from(db).expect("read_events refuses databases that are not there");
-        DbView::new(hold, &self.env, &mut fx, db).insert_loaded(entry)
+        let mut view = DbView::new(hold, &self.env, &mut fx, db).with_hash(entry.key(), hash);
+        view.insert_loaded(entry)
     }
 
     fn access(&self, record: &KeyRecord) -> u32 {
