@@ -12,8 +12,10 @@ use parking_lot::Mutex;
 
 use crate::base::clock::{self, UnixMs};
 use crate::base::crc::Crc64;
+use crate::base::hash::hash_bytes;
 use crate::config::Config;
 use crate::engine::client::Client;
+use crate::engine::command::Row;
 use crate::engine::core::{Core, Worker};
 use crate::engine::loading::recovery::{self, Broken};
 use crate::engine::loading::snapshot::{load_rdb, load_snapshot_file};
@@ -333,6 +335,18 @@ fn replay_commands(
 /// Characters shown of the name of a command that does not exist.
 const UNKNOWN_CHARS_MAX: usize = 128;
 
+/// Commands whose keys are looked up ahead together.
+const COMMANDS_AHEAD: usize = 16;
+
+/// A command that waits while its key comes near.
+struct Queued {
+    args: OwnedArgs,
+    row: &'static Row,
+    hash: Option<u64>,
+    /// Where it ends in the file.
+    end: u64,
+}
+
 /// A session that replays commands.
 struct Player {
     worker: Worker,
@@ -341,6 +355,7 @@ struct Player {
     env: Env,
     progress: ProgressLog,
     from: u64,
+    queue: Vec<Queued>,
     errors: u64,
     commands: u64,
     delay: i32,
@@ -361,6 +376,7 @@ impl Player {
             env: core.env(),
             progress: ProgressLog::new(),
             from: core.persist.loading.done.load(Ordering::Relaxed),
+            queue: Vec::with_capacity(COMMANDS_AHEAD),
             errors: 0,
             commands: 0,
             delay: config.key_load_delay,
@@ -368,7 +384,8 @@ impl Player {
         }
     }
 
-    /// An error says that there is no such command here.
+    /// Takes a command, which runs with those before it when some have come together. An error says
+    /// that there is no such command here.
     fn play(&mut self, argv: &[Vec<u8>], end: u64) -> Result<(), CmdError> {
         let core = self.worker.core;
         let args = OwnedArgs::new(argv.iter().map(Vec::as_slice));
@@ -376,6 +393,31 @@ impl Player {
             let name = String::from_utf8_lossy(args.args().word(0));
             self.unknown = Some(name.escape_debug().take(UNKNOWN_CHARS_MAX).collect());
         })?;
+        let hash = row.only_key.map(|position| hash_bytes(args.args().word(position)));
+        if let Some(hash) = hash {
+            core.keyspace.prefetch_bucket(hash);
+        }
+        self.queue.push(Queued { args, row, hash, end });
+        if self.queue.len() == COMMANDS_AHEAD {
+            self.run_queue();
+        }
+        Ok(())
+    }
+
+    fn run_queue(&mut self) {
+        let mut queue = std::mem::take(&mut self.queue);
+        for hash in queue.iter().filter_map(|queued| queued.hash) {
+            self.worker.core.keyspace.prefetch_entry(hash, self.session.db);
+        }
+        for queued in queue.drain(..) {
+            self.run(&queued);
+        }
+        self.queue = queue;
+    }
+
+    fn run(&mut self, queued: &Queued) {
+        let core = self.worker.core;
+        let Queued { args, row, hash, end } = queued;
         dispatch::execute(
             &self.worker,
             &self.env,
@@ -383,7 +425,7 @@ impl Player {
             args.args(),
             &mut self.reply,
             Ok(row),
-            None,
+            *hash,
         );
         if self.reply.bytes().first() == Some(&b'-') {
             self.errors += 1;
@@ -402,10 +444,10 @@ impl Player {
             self.env = core.env();
         }
         delay(self.delay);
-        Ok(())
     }
 
     fn leave(&mut self) {
+        self.run_queue();
         self.worker.core.persist.loading.commands.fetch_add(self.commands, Ordering::Relaxed);
         if self.errors > REPLAY_ERRORS_TOLD {
             tracing::warn!("{} commands of the append only file failed", self.errors);
