@@ -224,6 +224,13 @@ impl Replicas {
         self.all.lock().len()
     }
 
+    /// The history is kept for a while from now on, if nobody follows.
+    pub fn now_alone(&self) {
+        if self.all.lock().is_empty() {
+            self.alone_since.store(UnixMs::now().0, Ordering::Relaxed);
+        }
+    }
+
     /// Online replicas that confirmed within the last `lag` seconds.
     pub fn good(&self, lag_max: u64) -> usize {
         let now = UnixMs::now();
@@ -318,7 +325,8 @@ pub fn tick(core: &'static Core, config: &Config) {
     }
     let since = core.replicas.alone_since.load(Ordering::Relaxed);
     let ttl = u64::try_from(config.repl_backlog_ttl).unwrap_or(0) * 1000;
-    if all.is_empty() && ttl > 0 && since > 0 && now.0.saturating_sub(since) > ttl {
+    let follows = core.has_attention(Attention::FOLLOWING);
+    if all.is_empty() && !follows && ttl > 0 && since > 0 && now.0.saturating_sub(since) > ttl {
         let _hold = core.keyspace.lock_all();
         if core.replicas.count() == 0 {
             core.persist.backlog.stop();
@@ -331,8 +339,10 @@ pub fn tick(core: &'static Core, config: &Config) {
 pub fn update_attention(core: &Core, config: &Config) {
     let wanted = config.min_replicas_to_write;
     let lag_max = u64::from(config.min_replicas_max_lag.unsigned_abs());
-    let lacking =
-        wanted > 0 && lag_max > 0 && core.replicas.good(lag_max) < wanted.unsigned_abs() as usize;
+    let lacking = !core.has_attention(Attention::FOLLOWING)
+        && wanted > 0
+        && lag_max > 0
+        && core.replicas.good(lag_max) < wanted.unsigned_abs() as usize;
     if lacking != core.has_attention(Attention::REPLICAS_WANTED) {
         core.set_attention(Attention::REPLICAS_WANTED, lacking);
     }

@@ -9,6 +9,7 @@ use crate::command;
 use crate::config::{Config, REDIS_VERSION, REKEEP_VERSION, Supervised};
 use crate::engine::access;
 use crate::engine::core::{Core, Garbage};
+use crate::engine::following;
 use crate::engine::loading::{self, LoadError};
 use crate::net::listener::Listeners;
 use crate::net::threads::Threads;
@@ -103,6 +104,7 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
         spawn("sync", move || core.persist.journal.run_overlapping_syncs(&core.shutdown.stop))?;
     }
     spawn("cron", move || cron::run(core))?;
+    following::begin(core);
     if config.port != 0 {
         tracing::info!("Ready to accept connections tcp");
     }
@@ -122,7 +124,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure
 fn refuse_what_is_missing(config: &Config) -> Result<(), Failure> {
     let missing = [
         (config.tls_port != 0, "tls-port: TLS is not there yet"),
-        (config.replicaof.is_some(), "replicaof: replication is not there yet"),
+        (config.tls_replication, "tls-replication: TLS is not there yet"),
     ];
     match missing.into_iter().find(|(asked, _)| *asked) {
         Some((_, text)) => Err(text.to_owned()),

@@ -146,7 +146,8 @@ impl Caller<'_, '_> {
         let state = Attention::SNAPSHOT_FAILED
             | Attention::JOURNAL_FAILED
             | Attention::OUT_OF_MEMORY
-            | Attention::REPLICAS_WANTED;
+            | Attention::REPLICAS_WANTED
+            | Attention::READ_ONLY;
         let kept = match self.running.wrote.load(Ordering::Relaxed) {
             true => now & !state,
             false => now & !Attention::OUT_OF_MEMORY,

@@ -229,7 +229,17 @@ fn prepare(core: &Core, replaying: bool, call: &Call) -> Result<(), CmdError> {
     if call.says.has(Says::UNKNOWN) || replaying {
         return Ok(());
     }
+    if core.has_attention(Attention::STALE) && !call.says.has(Says::ALLOW_STALE) {
+        return Err(CmdError::Const(
+            "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and \
+             'allow-stale' flag is not set on the script.",
+        ));
+    }
     if !call.says.has(Says::NO_WRITES) {
+        if core.has_attention(Attention::READ_ONLY) {
+            let text = "READONLY Can not run script with write flag on readonly replica";
+            return Err(CmdError::Const(text));
+        }
         if let Some(refusal) = disk_refusal(core) {
             return Err(refusal);
         }
