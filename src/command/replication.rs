@@ -245,6 +245,9 @@ fn replicaof(ax: &mut AdminCtx) -> CmdResult {
     if ax.session.client.has_flag(ClientFlags::REPLICA) {
         return Err(CmdError::err("Command is not valid when client is a replica."));
     }
+    if ax.core.config.load().tls_replication {
+        return Err(CmdError::err("tls-replication is on, and TLS is not there yet"));
+    }
     let port = parse_i64(port).and_then(|port| u16::try_from(port).ok());
     let port = port.ok_or_else(|| CmdError::err("Invalid master port"))?;
     let primary = Primary { host: String::from_utf8_lossy(host).into_owned(), port };

@@ -124,7 +124,10 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure
 fn refuse_what_is_missing(config: &Config) -> Result<(), Failure> {
     let missing = [
         (config.tls_port != 0, "tls-port: TLS is not there yet"),
-        (config.tls_replication, "tls-replication: TLS is not there yet"),
+        (
+            config.tls_replication && config.replicaof.is_some(),
+            "tls-replication: TLS is not there yet",
+        ),
     ];
     match missing.into_iter().find(|(asked, _)| *asked) {
         Some((_, text)) => Err(text.to_owned()),
