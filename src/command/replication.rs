@@ -315,9 +315,7 @@ fn waitaof(ax: &mut AdminCtx) -> CmdResult {
     let until = give_up_at(ax)?;
     let journal = &ax.core.persist.journal;
     if own && !journal.is_active() {
-        return Err(CmdError::err(
-            "WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
-        ));
+        return Err(CmdError::Const(replicas::NO_FILE));
     }
     let upto = journal.appended();
     let offset = ax.core.persist.backlog.end();

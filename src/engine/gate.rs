@@ -250,7 +250,7 @@ fn writable(core: &Core, session: &Session, row: &Row, attention: u32) -> Result
         return Err(CmdError::Const(NOREPLICAS));
     }
     if has(Attention::READ_ONLY) && write {
-        return Err(CmdError::Const("READONLY You can't write against a read only replica."));
+        return Err(CmdError::Const(READONLY));
     }
     Ok(())
 }
@@ -283,6 +283,9 @@ fn permitted(core: &Core, session: &Session, row: &Row) -> Result<(), CmdError> 
          and then restart the server."
     )))
 }
+
+/// The answer of a replica to writes.
+pub const READONLY: &str = "READONLY You can't write against a read only replica.";
 
 /// The answer of a replica without its primary.
 pub const MASTERDOWN: &str =

@@ -24,7 +24,7 @@ use crate::engine::client::{Client, ClientFlags};
 use crate::engine::context::AckWait;
 use crate::engine::core::{Attention, Core};
 use crate::persist::backlog::Reader;
-use crate::persist::state::Work;
+use crate::persist::state::{AofState, Work};
 use crate::resp::reply::{Replied, Reply};
 
 /// Bytes handed to a replica's connection at a time.
@@ -273,14 +273,29 @@ fn local(core: &Core, wait: AckWait) -> bool {
     })
 }
 
-/// Whether WAIT or WAITAOF has waited long enough.
+/// Whether WAITAOF waits for an append-only file that is not there any more.
+fn is_in_vain(core: &Core, wait: AckWait) -> bool {
+    wait.disk.is_some_and(|(wanted, _)| wanted) && core.persist.aof.lock().state == AofState::Off
+}
+
+/// The answer to WAITAOF without an append-only file.
+pub const NO_FILE: &str =
+    "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+
+/// Whether WAIT or WAITAOF has waited long enough, or waits in vain.
 pub fn is_confirmed(core: &Core, wait: AckWait) -> bool {
+    if is_in_vain(core, wait) {
+        return true;
+    }
     let own = wait.disk.is_none_or(|(wanted, _)| !wanted || local(core, wait));
     own && confirmed(core, wait.offset, wait.disk.is_some()) >= wait.replicas
 }
 
 /// The reply of WAIT and WAITAOF at this moment.
 pub fn answer(core: &Core, wait: AckWait, reply: &mut Reply) -> Replied {
+    if is_in_vain(core, wait) {
+        return reply.error_line(NO_FILE);
+    }
     let count = confirmed(core, wait.offset, wait.disk.is_some()) as i64;
     if wait.disk.is_some() {
         reply.array(2);

@@ -18,8 +18,8 @@ use crate::engine::core::{Core, Worker};
 use crate::engine::following::frames::Incoming;
 use crate::engine::following::stream::Stream;
 use crate::engine::following::{self, Stage};
-use crate::engine::loading;
 use crate::engine::record::encode_command;
+use crate::engine::{loading, pause};
 
 /// How long to wait before the next attempt: at first, and at the most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
@@ -331,7 +331,10 @@ impl Attempt<'_> {
         loop {
             let unread = core.persist.backlog.end() + stream.input.len() as u64;
             core.following.read.store(unread, Ordering::Relaxed);
-            stream.apply(|| !self.is_over()).map_err(|error| {
+            // CLIENT PAUSE holds up the primary too.
+            let paused = pause::current(core, UnixMs::now()).is_some();
+            let applied = if paused { Ok(()) } else { stream.apply(|| !self.is_over()) };
+            applied.map_err(|error| {
                 format!("The master's stream is no stream of commands: {error}")
             })?;
             if self.is_over() {
@@ -345,7 +348,7 @@ impl Attempt<'_> {
             }
             stream.input.reserve(READ_BYTES.max(stream.lacking()));
             tokio::select! {
-                read = link.socket.read_buf(&mut stream.input) => {
+                read = link.socket.read_buf(&mut stream.input), if !paused => {
                     match read.map_err(|error| format!("Error reading from MASTER: {error}"))? {
                         0 => return Err("Connection with master lost.".to_owned()),
                         count => self.worker.stats.net_in.add(count as u64),
@@ -358,7 +361,7 @@ impl Attempt<'_> {
                     if client.is_killed() {
                         return Err("Connection with master lost: it was killed.".to_owned());
                     }
-                    if heard.elapsed() > self.patience() {
+                    if !paused && heard.elapsed() > self.patience() {
                         return Err("MASTER timeout: no data nor PING received...".to_owned());
                     }
                 }

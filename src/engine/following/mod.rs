@@ -156,6 +156,9 @@ pub fn set_primary(core: &'static Core, _hold: &Hold, primary: Option<Primary>) 
         *status = Status { down_since: UnixMs::now(), ..Status::default() };
     });
     core.heed_settings(&core.config.load());
+    if let Err(error) = core.oom_score.lock().set(&core.config.load()) {
+        tracing::warn!("Can't write oom_score_adj: {error}");
+    }
     // Whoever follows asks again, and goes on if it can.
     disconnect_replicas(core);
     match primary {
