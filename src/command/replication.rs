@@ -16,6 +16,7 @@ use crate::engine::following::{self, Stage as Link};
 use crate::engine::replicas::{Replica, Stage};
 use crate::engine::{blocking, replicas, syncing};
 use crate::persist::journal::Durable;
+use crate::persist::state::AofState;
 use crate::resp::args::is_word;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
@@ -314,13 +315,13 @@ fn waitaof(ax: &mut AdminCtx) -> CmdResult {
         ax.cx.args.i64_in(0..=i64::MAX, "ERR value is out of range, must be positive")?;
     let until = give_up_at(ax)?;
     let journal = &ax.core.persist.journal;
-    if own && !journal.is_active() {
+    if own && ax.core.persist.aof.lock().state == AofState::Off {
         return Err(CmdError::Const(replicas::NO_FILE));
     }
     let upto = journal.appended();
     let offset = ax.core.persist.backlog.end();
     let wait = AckWait { offset, replicas: replicas.unsigned_abs(), disk: Some((own, upto)) };
-    if own && ax.cx.may_block && !replicas::is_confirmed(ax.core, wait) {
+    if own && journal.is_active() && ax.cx.may_block && !replicas::is_confirmed(ax.core, wait) {
         journal.flush_to(upto);
         journal.ask_sync(upto);
         let waker = Waker::from(Arc::new(ServeAcks(ax.core)));
