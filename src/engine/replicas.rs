@@ -269,7 +269,8 @@ fn confirmed(core: &Core, offset: u64, on_disk: bool) -> u64 {
 /// Whether the own disk holds what WAITAOF waits for.
 fn local(core: &Core, wait: AckWait) -> bool {
     wait.disk.is_some_and(|(_, upto)| {
-        core.persist.journal.is_active() && core.persist.journal.synced() >= upto
+        // Before its first base is there a file holds nothing.
+        core.persist.aof.lock().state == AofState::On && core.persist.journal.synced() >= upto
     })
 }
 

@@ -12,6 +12,7 @@ use crate::engine::{dispatch, gate};
 use crate::keyspace::effects::Env;
 use crate::persist::backlog::Forward;
 use crate::persist::journal::{Durable, LogOffset};
+use crate::persist::state::AofState;
 use crate::resp::args::{Args, is_word};
 use crate::resp::reply::{Protocol, Reply};
 use crate::resp::request::{Allowed, Parser};
@@ -164,7 +165,7 @@ impl<'w> Stream<'w> {
     /// The offset up to which the stream is on our disk; none without an append-only file.
     pub(super) fn synced(&mut self, core: &Core) -> Option<u64> {
         let journal = &core.persist.journal;
-        if !journal.is_active() {
+        if core.persist.aof.lock().state != AofState::On {
             self.marks.clear();
             return None;
         }

@@ -118,15 +118,19 @@ pub fn load_at_start(core: &'static Core) -> Result<(), LoadError> {
 
 /// From now on clients are told that files are loaded.
 pub fn begin(core: &Core) {
+    count_anew(core);
+    core.persist.loading.active.store(true, Ordering::Relaxed);
+    core.set_attention(Attention::LOADING, true);
+}
+
+fn count_anew(core: &Core) {
     let loading = &core.persist.loading;
-    loading.active.store(true, Ordering::Relaxed);
     loading.since.store(UnixMs::now().secs() as i64, Ordering::Relaxed);
     loading.memory.store(Memory::read().allocated, Ordering::Relaxed);
     for counter in [&loading.total, &loading.done, &loading.keys, &loading.commands] {
         counter.store(0, Ordering::Relaxed);
     }
     loading.stream_db.store(0, Ordering::Relaxed);
-    core.set_attention(Attention::LOADING, true);
 }
 
 /// Clients are served again.

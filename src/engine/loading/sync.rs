@@ -6,12 +6,15 @@ use std::sync::atomic::Ordering;
 use crate::config::Config;
 use crate::engine::core::{Core, Scratch, Worker};
 use crate::engine::loading::snapshot::load_rdb;
-use crate::engine::loading::{Duplicates, How, LoadError, Target, begin, empty, end};
+use crate::engine::loading::{Duplicates, How, LoadError, Target, begin, count_anew, empty, end};
 use crate::engine::{rewriting, settle};
 use crate::keyspace::lock::Hold;
 use crate::keyspace::view::DbView;
 use crate::persist::journal::LogOffset;
 use crate::script::library::Libraries;
+
+/// A snapshot up to so many bytes is loaded while clients wait.
+const AT_ONCE_BYTES_MAX: u64 = 4 << 20;
 
 /// The file to which a primary's snapshot comes.
 pub fn sync_path(config: &Config) -> PathBuf {
@@ -19,8 +22,8 @@ pub fn sync_path(config: &Config) -> PathBuf {
 }
 
 /// Loads a primary's snapshot in place of all keys and libraries. It is decoded once while what is
-/// here goes on being served, so that a damaged one changes nothing; then clients are told that
-/// files are loaded. `then` is called when everything is there, with the database that is selected in
+/// here goes on being served, so that a damaged one changes nothing. A small one is loaded while
+/// clients wait; otherwise they are told that files are loaded. `then` is called when everything is there, with the database that is selected in
 /// the stream behind the snapshot, under all locks; not if it is not `wanted` any more.
 pub fn adopt_sync(
     core: &'static Core,
@@ -36,21 +39,27 @@ pub fn adopt_sync(
     let how = How { skip_expired: false, duplicates: Duplicates::Replace };
     load_rdb(core, &config, disk.open(path)?, path, size, Target::Nowhere, how).map(drop)?;
     let file = disk.open(path)?;
-    {
-        let mut hold = core.keyspace.lock_all();
-        if !wanted() {
-            return Err(LoadError::File("no longer wanted".to_owned()));
-        }
-        rewriting::switch_off(core);
-        // Neither before nor after: who comes back must get everything.
-        core.persist.backlog.stop();
-        core.replicas.all().iter().for_each(|replica| replica.client.kill());
-        remove_all(core, worker, &mut hold);
+    let mut hold = core.keyspace.lock_all();
+    if !wanted() {
+        return Err(LoadError::File("no longer wanted".to_owned()));
+    }
+    rewriting::switch_off(core);
+    // Neither before nor after: who comes back must get everything.
+    core.persist.backlog.stop();
+    core.replicas.all().iter().for_each(|replica| replica.client.kill());
+    remove_all(core, worker, &mut hold);
+    let at_once = size <= AT_ONCE_BYTES_MAX && config.key_load_delay == 0;
+    let loaded = if at_once {
+        count_anew(core);
+        load_rdb(core, &config, file, path, size, Target::Held(&mut hold), how).map(drop)
+    } else {
         begin(core);
         core.persist.loading.total.store(size, Ordering::Relaxed);
-    }
-    let loaded = load_rdb(core, &config, file, path, size, Target::Parallel, how).map(drop);
-    let mut hold = core.keyspace.lock_all();
+        drop(hold);
+        let loaded = load_rdb(core, &config, file, path, size, Target::Parallel, how).map(drop);
+        hold = core.keyspace.lock_all();
+        loaded
+    };
     let db = core.persist.loading.stream_db.load(Ordering::Relaxed);
     match &loaded {
         Ok(()) => then(db),
