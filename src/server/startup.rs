@@ -31,7 +31,10 @@ type Failure = String;
 /// Serves until the process is asked to end; gives the exit code.
 pub fn serve(config: Config, config_file: Option<PathBuf>) -> i32 {
     match start(config, config_file) {
-        Ok(core) => wait(core),
+        Ok(core) => {
+            following::begin(core);
+            wait(core)
+        }
         Err(failure) => {
             match tracing::dispatcher::has_been_set() {
                 true => tracing::error!("{failure}"),
@@ -104,7 +107,6 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
         spawn("sync", move || core.persist.journal.run_overlapping_syncs(&core.shutdown.stop))?;
     }
     spawn("cron", move || cron::run(core))?;
-    following::begin(core);
     if config.port != 0 {
         tracing::info!("Ready to accept connections tcp");
     }
