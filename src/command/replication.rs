@@ -1,5 +1,5 @@
-//! Replication, the primary's side: SYNC, PSYNC, REPLCONF, ROLE, WAIT, WAITAOF; and the refusal to be a
-//! replica.
+//! Replication: SYNC, PSYNC, REPLCONF, WAIT and WAITAOF of a primary, REPLICAOF of a replica, ROLE of
+//! both.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,12 +7,16 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use crate::base::clock::UnixMs;
 use crate::base::num::parse_i64;
+use crate::config::Primary;
+use crate::engine::client::ClientFlags;
 use crate::engine::command::Command;
 use crate::engine::context::{AckWait, AdminCtx, Block, TimeoutReply};
 use crate::engine::core::Core;
+use crate::engine::following::{self, Stage as Link};
 use crate::engine::replicas::{Replica, Stage};
 use crate::engine::{blocking, replicas, syncing};
 use crate::persist::journal::Durable;
+use crate::persist::state::AofState;
 use crate::resp::args::is_word;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
@@ -45,7 +49,10 @@ pub const COMMANDS: &[Command] = &[
         link("psync", AtLeast(3), "2.8.0").no_async_loading().no_multi().all_shards(),
     ),
     Command::admin(replconf, link("replconf", AtLeast(1), "3.0.0").loading().stale().allow_busy()),
-    Command::admin(replicaof, link("replicaof", Exactly(3), "5.0.0").stale().no_async_loading()),
+    Command::admin(
+        replicaof,
+        link("replicaof", Exactly(3), "5.0.0").stale().no_async_loading().all_shards(),
+    ),
     Command::admin(
         role,
         spec("role", Exactly(1), "2.8.12")
@@ -58,7 +65,11 @@ pub const COMMANDS: &[Command] = &[
     ),
     Command::admin(
         replicaof,
-        link("slaveof", Exactly(3), "1.0.0").stale().no_async_loading().deprecated("5.0.0"),
+        link("slaveof", Exactly(3), "1.0.0")
+            .stale()
+            .no_async_loading()
+            .all_shards()
+            .deprecated("5.0.0"),
     ),
     Command::admin(
         sync,
@@ -96,6 +107,9 @@ fn synchronize(ax: &mut AdminCtx, known: Option<(&[u8], i64)>) -> CmdResult {
     if !matches!(*replica.stage.lock(), Stage::Asked) {
         // It follows already.
         return Ok(ax.cx.reply.done());
+    }
+    if following::is_on(ax.core) && ax.core.following.status().stage != Link::Connected {
+        return Err(CmdError::Const("NOMASTERLINK Can't SYNC while not connected with my master"));
     }
     tracing::info!("Replica {} asks for synchronization", replica.client.addr);
     ax.session.multi = None;
@@ -182,6 +196,9 @@ fn acknowledge(ax: &mut AdminCtx, offset: &[u8]) -> CmdResult {
 
 /// ROLE
 fn role(ax: &mut AdminCtx) -> CmdResult {
+    if following::is_on(ax.core) {
+        return role_of_replica(ax);
+    }
     let online: Vec<_> =
         ax.core.replicas.all().into_iter().filter(|replica| replica.is_online()).collect();
     let reply = &mut *ax.cx.reply;
@@ -199,27 +216,61 @@ fn role(ax: &mut AdminCtx) -> CmdResult {
     Ok(reply.done())
 }
 
+fn role_of_replica(ax: &mut AdminCtx) -> CmdResult {
+    let primary = ax.core.config().replicaof.clone();
+    let (host, port) = primary.map_or_else(Default::default, |it| (it.host, it.port));
+    let stage = ax.core.following.status().stage;
+    let offset = match stage {
+        Link::Connected => ax.core.persist.backlog.end() as i64,
+        _ => -1,
+    };
+    let reply = &mut *ax.cx.reply;
+    reply.array(5);
+    let _ = reply.bulk(b"slave");
+    let _ = reply.bulk(host.as_bytes());
+    let _ = reply.int(port.into());
+    let _ = reply.bulk(stage.word().as_bytes());
+    Ok(reply.int(offset))
+}
+
 /// REPLICAOF host port | NO ONE
 fn replicaof(ax: &mut AdminCtx) -> CmdResult {
     let (host, port) = (ax.cx.args.bytes()?, ax.cx.args.bytes()?);
+    let asker = ax.session.client.addr.clone();
     if is_word(host, "no") && is_word(port, "one") {
+        if following::set_primary(ax.core, ax.cx.db.hold(), None) {
+            tracing::info!("MASTER MODE enabled (user request from '{asker}')");
+        }
         return Ok(ax.cx.reply.ok());
     }
-    match parse_i64(port) {
-        Some(0..=65535) => Err(CmdError::err("This server cannot be a replica")),
-        _ => Err(CmdError::err("Invalid master port")),
+    if ax.session.client.has_flag(ClientFlags::REPLICA) {
+        return Err(CmdError::err("Command is not valid when client is a replica."));
+    }
+    if ax.core.config.load().tls_replication {
+        return Err(CmdError::err("tls-replication is on, and TLS is not there yet"));
+    }
+    let port = parse_i64(port).and_then(|port| u16::try_from(port).ok());
+    let port = port.ok_or_else(|| CmdError::err("Invalid master port"))?;
+    let primary = Primary { host: String::from_utf8_lossy(host).into_owned(), port };
+    tracing::info!("REPLICAOF {}:{port} (user request from '{asker}')", primary.host);
+    match following::set_primary(ax.core, ax.cx.db.hold(), Some(primary)) {
+        true => Ok(ax.cx.reply.ok()),
+        false => Ok(ax.cx.reply.simple("OK Already connected to specified master")),
     }
 }
 
 /// FAILOVER
 fn failover(ax: &mut AdminCtx) -> CmdResult {
+    if following::is_on(ax.core) {
+        return Err(CmdError::err("FAILOVER is not valid when server is a replica."));
+    }
     if ax.cx.args.left() == 1 && ax.cx.args.take_keyword("abort") {
         return Err(CmdError::err("No failover in progress."));
     }
     if ax.core.replicas.count() == 0 {
         return Err(CmdError::err("FAILOVER requires connected replicas."));
     }
-    Err(CmdError::err("FAILOVER needs a server that can become a replica; this one cannot"))
+    Err(CmdError::err("FAILOVER is not there: REPLICAOF does it, first there, then here"))
 }
 
 /// Milliseconds until WAIT gives up, as a moment; 0 waits forever.
@@ -234,8 +285,21 @@ fn give_up_at(ax: &mut AdminCtx) -> Result<Option<UnixMs>, CmdError> {
     Ok((timeout_ms > 0).then(|| UnixMs(ax.cx.now.0 + timeout_ms)))
 }
 
+/// Replicas have nothing to wait for.
+fn refuse_on_replica(ax: &AdminCtx, name: &str) -> Result<(), CmdError> {
+    if !following::is_on(ax.core) {
+        return Ok(());
+    }
+    Err(CmdError::err(format_args!(
+        "{name} cannot be used with replica instances. Please also note that since Redis 4.0 if a \
+         replica is configured to be writable (which is not the default) writes to replicas are \
+         just local and are not propagated."
+    )))
+}
+
 /// WAIT numreplicas timeout
 fn wait(ax: &mut AdminCtx) -> CmdResult {
+    refuse_on_replica(ax, "WAIT")?;
     let replicas = ax.cx.args.i64()?;
     let until = give_up_at(ax)?;
     let replicas = u64::try_from(replicas).unwrap_or(0);
@@ -245,20 +309,19 @@ fn wait(ax: &mut AdminCtx) -> CmdResult {
 
 /// WAITAOF numlocal numreplicas timeout
 fn waitaof(ax: &mut AdminCtx) -> CmdResult {
+    refuse_on_replica(ax, "WAITAOF")?;
     let own = ax.cx.args.i64_in(0..=1, "ERR value is out of range, must be between 0 and 1")? == 1;
     let replicas =
         ax.cx.args.i64_in(0..=i64::MAX, "ERR value is out of range, must be positive")?;
     let until = give_up_at(ax)?;
     let journal = &ax.core.persist.journal;
-    if own && !journal.is_active() {
-        return Err(CmdError::err(
-            "WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
-        ));
+    if own && ax.core.persist.aof.lock().state == AofState::Off {
+        return Err(CmdError::Const(replicas::NO_FILE));
     }
     let upto = journal.appended();
     let offset = ax.core.persist.backlog.end();
     let wait = AckWait { offset, replicas: replicas.unsigned_abs(), disk: Some((own, upto)) };
-    if own && ax.cx.may_block && !replicas::is_confirmed(ax.core, wait) {
+    if own && journal.is_active() && ax.cx.may_block && !replicas::is_confirmed(ax.core, wait) {
         journal.flush_to(upto);
         journal.ask_sync(upto);
         let waker = Waker::from(Arc::new(ServeAcks(ax.core)));

@@ -10,9 +10,8 @@ const UINT_MAX: i128 = u32::MAX as i128;
 const LONG_MAX: i128 = i64::MAX as i128;
 const ULONG_MAX: i128 = u64::MAX as i128;
 
-const NO_CLUSTER: &str = "Rekeep is a single server or a primary with replicas, never a cluster";
+const NO_CLUSTER: &str = "Rekeep is a primary or a replica, never a cluster";
 const NO_TLS: &str = "TLS is not there yet";
-const NO_REPLICATION: &str = "this server is never a replica";
 const VIA_FILE: &str = "a full sync goes through a file, at once, and one file serves all who wait";
 const FREED_APART: &str = "large values that are removed are always freed by another thread";
 const NO_REPORT: &str = "a crash leaves a line with its place and no report";
@@ -49,7 +48,7 @@ settings! {
         max_new_tls_connections_per_cycle: u32 = 1,
             "max-new-tls-connections-per-cycle", Kind::Int(1, 1000), Traits::RUN, idle "each listener accepts on a task of its own and starves nobody";
         /// Local address of outgoing connections; empty lets the kernel choose.
-        bind_source_addr: Text = Text::default(), "bind-source-addr", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
+        bind_source_addr: Text = Text::default(), "bind-source-addr", Kind::Plain, Traits::RUN;
         /// Mark of listening sockets, for packet filters; 0 means none.
         socket_mark_id: u32 = 0,
             "socket-mark-id", Kind::Int(0, UINT_MAX), Traits::START, idle "sockets are not marked";
@@ -139,7 +138,7 @@ settings! {
         /// Whether background work runs more often with many clients.
         dynamic_hz: bool = true, "dynamic-hz", Kind::Plain, Traits::RUN, idle "periodic work takes the same little time however many clients there are";
         /// Seconds a shutdown waits for replicas that lag.
-        shutdown_timeout: i32 = 10, "shutdown-timeout", Kind::Int(0, INT_MAX), Traits::RUN, idle NO_REPLICATION;
+        shutdown_timeout: i32 = 10, "shutdown-timeout", Kind::Int(0, INT_MAX), Traits::RUN, idle "a shutdown does not wait for replicas";
         /// What SIGINT asks for: default, save, nosave, now, force.
         shutdown_on_sigint: ShutdownOn = ShutdownOn::default(),
             "shutdown-on-sigint", Kind::Plain, Traits::RUN.and(Traits::WORDS);
@@ -192,7 +191,7 @@ settings! {
         /// has some is of version 12, below 11 it is refused. (Rekeep only.)
         rdb_version: i32 = 11, "rdb-version", Kind::Int(9, 12), Traits::RUN;
         /// Remove the snapshot files of replication when nothing else needs them.
-        rdb_del_sync_files: bool = false, "rdb-del-sync-files", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
+        rdb_del_sync_files: bool = false, "rdb-del-sync-files", Kind::Plain, Traits::RUN, idle "the file of a full sync goes when it is loaded";
         /// Read a snapshot back from the disk before it replaces the last one.
         rdb_verify: bool = true, "rdb-verify", Kind::Plain, Traits::RUN;
         /// Sync a snapshot piece by piece while it is written.
@@ -243,40 +242,40 @@ settings! {
         // Replication
         /// Address and port of the primary to follow.
         replicaof: Option<Primary> = None,
-            "replicaof slaveof", Kind::Plain, Traits::START.and(Traits::WORDS), idle NO_REPLICATION;
+            "replicaof slaveof", Kind::Plain, Traits::START.and(Traits::WORDS);
         /// User to log in to the primary as.
         masteruser: Text = Text::default(),
-            "masteruser", Kind::Plain, Traits::RUN.and(Traits::SECRET), idle NO_REPLICATION;
+            "masteruser", Kind::Plain, Traits::RUN.and(Traits::SECRET);
         /// Password to log in to the primary with.
         masterauth: Text = Text::default(),
-            "masterauth", Kind::Plain, Traits::RUN.and(Traits::SECRET), idle NO_REPLICATION;
+            "masterauth", Kind::Plain, Traits::RUN.and(Traits::SECRET);
         /// Whether a replica answers while its link is down.
         replica_serve_stale_data: bool = true,
-            "replica-serve-stale-data slave-serve-stale-data", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
+            "replica-serve-stale-data slave-serve-stale-data", Kind::Plain, Traits::RUN;
         /// Whether a replica refuses writes.
         replica_read_only: bool = true,
-            "replica-read-only slave-read-only", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
+            "replica-read-only slave-read-only", Kind::Plain, Traits::RUN;
         /// Whether a replica frees its old data in the background.
         replica_lazy_flush: bool = false,
-            "replica-lazy-flush slave-lazy-flush", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
+            "replica-lazy-flush slave-lazy-flush", Kind::Plain, Traits::RUN, idle FREED_APART;
         /// Whether a replica leaves eviction to its primary.
         replica_ignore_maxmemory: bool = true,
-            "replica-ignore-maxmemory slave-ignore-maxmemory", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
+            "replica-ignore-maxmemory slave-ignore-maxmemory", Kind::Plain, Traits::RUN;
         /// Whether a replica goes on when its disk fails.
         replica_ignore_disk_write_errors: bool = false,
-            "replica-ignore-disk-write-errors", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
+            "replica-ignore-disk-write-errors", Kind::Plain, Traits::RUN, idle "a replica goes on when its disk fails, and says so";
         /// Whether Sentinel is told of this replica.
         replica_announced: bool = true,
             "replica-announced", Kind::Plain, Traits::RUN, idle "Sentinel asks the primary, which names every replica";
         /// Who Sentinel promotes: the lowest first, 0 never.
         replica_priority: i32 = 100,
-            "replica-priority slave-priority", Kind::Int(0, INT_MAX), Traits::RUN, idle NO_REPLICATION;
+            "replica-priority slave-priority", Kind::Int(0, INT_MAX), Traits::RUN;
         /// Address a replica says it has.
         replica_announce_ip: Text = Text::default(),
-            "replica-announce-ip slave-announce-ip", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
+            "replica-announce-ip slave-announce-ip", Kind::Plain, Traits::RUN;
         /// Port a replica says it has; 0 means its own.
         replica_announce_port: u16 = 0,
-            "replica-announce-port slave-announce-port", Kind::Int(0, 65535), Traits::RUN, idle NO_REPLICATION;
+            "replica-announce-port slave-announce-port", Kind::Int(0, 65535), Traits::RUN;
         /// Send a full sync over the socket, without a file.
         repl_diskless_sync: bool = true, "repl-diskless-sync", Kind::Plain, Traits::RUN, idle VIA_FILE;
         /// Seconds a full sync waits for more replicas.
@@ -287,7 +286,7 @@ settings! {
             "repl-diskless-sync-max-replicas", Kind::Int(0, INT_MAX), Traits::RUN, idle VIA_FILE;
         /// Where a replica puts a full sync: disabled (a file), on-empty-db, or swapdb.
         repl_diskless_load: DisklessLoad = DisklessLoad::Disabled,
-            "repl-diskless-load", Kind::Plain, Traits::RUN.and(Traits::NOT_LOADING), idle NO_REPLICATION;
+            "repl-diskless-load", Kind::Plain, Traits::RUN.and(Traits::NOT_LOADING), idle VIA_FILE;
         /// Seconds between pings to replicas.
         repl_ping_replica_period: i32 = 10,
             "repl-ping-replica-period repl-ping-slave-period", Kind::Int(1, INT_MAX), Traits::RUN;
@@ -295,7 +294,7 @@ settings! {
         repl_timeout: i32 = 60, "repl-timeout", Kind::Int(1, INT_MAX), Traits::RUN;
         /// Whether small packets to replicas are held back to save bandwidth.
         repl_disable_tcp_nodelay: bool = false,
-            "repl-disable-tcp-nodelay", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
+            "repl-disable-tcp-nodelay", Kind::Plain, Traits::RUN;
         /// Bytes of history kept for replicas that lose the link for a while.
         repl_backlog_size: u64 = 1 << 20,
             "repl-backlog-size", Kind::Memory(1, LONG_MAX), Traits::RUN;
@@ -309,7 +308,7 @@ settings! {
             "min-replicas-max-lag min-slaves-max-lag", Kind::Int(0, INT_MAX), Traits::RUN;
         /// What happens when a replicated command fails: ignore, panic, or panic-on-replicas.
         propagation_error_behavior: PropagationError = PropagationError::Ignore,
-            "propagation-error-behavior", Kind::Plain, Traits::RUN, idle NO_REPLICATION;
+            "propagation-error-behavior", Kind::Plain, Traits::RUN, idle "what of a primary's stream fails is told in the log";
         // Security
         /// Password of the default user; empty means none.
         requirepass: Text = Text::default(),

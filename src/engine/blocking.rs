@@ -341,6 +341,15 @@ pub fn end_wait(core: &Core, id: u64, answer: impl Fn(&Waiter) -> Vec<u8>) -> Op
     Some(waiter)
 }
 
+/// Ends every wait with the same reply.
+pub fn end_all(core: &Core, reply: &[u8]) {
+    let ids: Vec<u64> =
+        core.blocked.waiters.lock().values().map(|waiter| waiter.client.id).collect();
+    for id in ids {
+        end_wait(core, id, |_| reply.to_vec());
+    }
+}
+
 /// Ends a connection from outside; nothing is handed to it any more.
 pub fn end_connection(core: &Core, client: &Client) {
     end_wait(core, client.id, |_| Vec::new());

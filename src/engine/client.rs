@@ -106,6 +106,8 @@ impl ClientFlags {
     pub const DIRTY_EXEC: u32 = 32;
     /// It closes when its replies are sent.
     pub const CLOSING: u32 = 64;
+    /// Whom this server follows.
+    pub const PRIMARY: u32 = 128;
 }
 
 /// See the module.

@@ -52,6 +52,8 @@ impl ClientType {
             |topic: Topic| client.figures.subscriptions[topic as usize].load(Ordering::Relaxed);
         if client.has_flag(ClientFlags::REPLICA) {
             ClientType::Replica
+        } else if client.has_flag(ClientFlags::PRIMARY) {
+            ClientType::Primary
         } else if figure(Topic::Channel) + figure(Topic::Pattern) + figure(Topic::Shard) > 0 {
             ClientType::Pubsub
         } else {
@@ -67,6 +69,7 @@ fn flags(client: &Client, tracking: Option<&State>) -> String {
     let letters = [
         (has(ClientFlags::MONITOR), 'O'),
         (has(ClientFlags::REPLICA), 'S'),
+        (has(ClientFlags::PRIMARY), 'M'),
         (ClientType::of(client) == ClientType::Pubsub, 'P'),
         (figures.multi.load(Ordering::Relaxed) >= 0, 'x'),
         (figures.blocked.load(Ordering::Relaxed), 'b'),

@@ -17,6 +17,7 @@ use crate::engine::blocking::Blocked;
 use crate::engine::client::{Client, Clients};
 use crate::engine::command::{CommandTable, Row};
 use crate::engine::evicting::{self, Eviction};
+use crate::engine::following::{self, Following};
 use crate::engine::migrating::Links;
 use crate::engine::oom_score::OomScore;
 use crate::engine::pause::Pause;
@@ -27,6 +28,7 @@ use crate::keyspace::event::Classes;
 use crate::keyspace::lock::{Hold, Keyspace};
 use crate::keyspace::shard::Db;
 use crate::persist::Persistence;
+use crate::persist::backlog::Forward;
 use crate::pubsub::PubSub;
 use crate::script::Scripts;
 use crate::script::library::Functions;
@@ -60,6 +62,12 @@ impl Attention {
     pub const REPLICAS_WANTED: u32 = 512;
     /// Clients cache keys and want to hear of changes.
     pub const TRACKED: u32 = 1024;
+    /// This server follows a primary.
+    pub const FOLLOWING: u32 = 2048;
+    /// It does, and takes writes from nobody else.
+    pub const READ_ONLY: u32 = 4096;
+    /// It does, has lost its primary, and `replica-serve-stale-data` is off.
+    pub const STALE: u32 = 8192;
 }
 
 /// How long an answer of the allocator holds, microseconds.
@@ -106,6 +114,8 @@ pub struct Core {
     pub links: Links,
     /// Who follows.
     pub replicas: Replicas,
+    /// Whom this server follows.
+    pub following: Following,
     /// Scripts by name.
     pub scripts: Scripts,
     /// Libraries of functions.
@@ -124,6 +134,8 @@ pub struct Core {
     pub run_id: String,
     /// The replication id.
     pub repl_id: Mutex<String>,
+    /// The one before, and up to which offset it was the same stream.
+    pub repl_id_before: Mutex<Option<(String, u64)>>,
     /// When the process began.
     pub started: UnixMs,
     /// The same on the steady clock.
@@ -213,6 +225,7 @@ impl Core {
             oom_score: Mutex::default(),
             links: Links::default(),
             replicas: Replicas::default(),
+            following: Following::default(),
             scripts: Scripts::default(),
             functions: Functions::default(),
             monitors: Mutex::default(),
@@ -222,6 +235,7 @@ impl Core {
             attention: AtomicU32::new(0),
             run_id: rng::hex::<40>(),
             repl_id: Mutex::new(rng::hex::<40>()),
+            repl_id_before: Mutex::default(),
             started: UnixMs::now(),
             started_steady: clock::steady(),
             debug: Debug {
@@ -263,11 +277,16 @@ impl Core {
     pub fn heed_settings(&self, config: &Config) {
         self.watch_memory(config.maxmemory);
         self.persist.backlog.set_keep(config.repl_backlog_size);
+        following::heed(self, config);
         replicas::update_attention(self, config);
     }
 
     /// Looks how much memory is in use, and sets the attention that `maxmemory` needs.
     pub fn watch_memory(&self, limit: u64) {
+        // The primary evicts for both.
+        let left_alone =
+            self.has_attention(Attention::FOLLOWING) && self.config.load().replica_ignore_maxmemory;
+        let limit = if left_alone { 0 } else { limit };
         let used = Memory::allocated();
         self.memory_peak.fetch_max(used, Ordering::Relaxed);
         self.set_attention(Attention::MEMORY_LIMITED, limit > 0);
@@ -330,7 +349,7 @@ impl Core {
             notify: Classes(u32::from(config.notify_keyspace_events.0)),
             access,
             expires: !self.has_attention(Attention::LOADING),
-            removes_expired: !self.has_attention(Attention::PAUSED),
+            removes_expired: !self.has_attention(Attention::PAUSED | Attention::FOLLOWING),
             checks_dumps: !self.debug.checksums_skipped.load(Ordering::Relaxed),
             string_bytes_max: config.proto_max_bulk_len,
             dumps: (config.rdb_version as u16, config.rdbcompression),
@@ -361,6 +380,8 @@ pub struct Worker {
     /// The locks of a script that has just ended, kept for the next one of the same batch.
     kept: std::cell::Cell<Option<Kept>>,
     keeping: std::cell::Cell<Keeping>,
+    /// What the unit that runs is in the primary's stream.
+    pub forward: std::cell::Cell<Option<Box<Forward>>>,
 }
 
 /// Whether locks are kept from one script to the next.
@@ -404,6 +425,7 @@ impl Worker {
             scratch: std::cell::Cell::new(None),
             kept: std::cell::Cell::new(None),
             keeping: std::cell::Cell::new(Keeping::Never),
+            forward: std::cell::Cell::new(None),
         }
     }
 

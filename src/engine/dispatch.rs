@@ -179,10 +179,11 @@ pub fn shards_of(row: &Row, args: &Args, set: &mut ShardSet) {
     }
 }
 
-/// The locks of a command; nothing when a script that is over its time has them.
+/// The locks of a command; nothing when a script that is over its time has them, unless the command
+/// has to run (`replays`).
 #[inline]
-fn lock(core: &Core, row: &Row, args: &Args, hash: Option<u64>) -> Option<Hold> {
-    let busy = || core.has_attention(Attention::SCRIPT_BUSY);
+fn lock(core: &Core, row: &Row, args: &Args, hash: Option<u64>, replays: bool) -> Option<Hold> {
+    let busy = || !replays && core.has_attention(Attention::SCRIPT_BUSY);
     if let (Some(_), Some(hash)) = (row.only_key, hash) {
         return core.keyspace.lock_one_unless(shard_of(hash), busy);
     }
@@ -213,7 +214,9 @@ fn run_alone(
     let scripts = row.only_key.is_none() && fiber::runs_script(row);
     let kept = if scripts { worker.take_kept() } else { None };
     let since = kept.as_ref().map_or_else(|| worker.clock.get(), |kept| kept.since);
-    let Some(mut hold) = kept.map(|kept| kept.hold).or_else(|| lock(core, row, &args, hash)) else {
+    let replays = session.replaying;
+    let taken = kept.map(|kept| kept.hold).or_else(|| lock(core, row, &args, hash, replays));
+    let Some(mut hold) = taken else {
         refuse(worker, session, args, reply, &gate::busy(core));
         return;
     };

@@ -125,6 +125,7 @@ pub fn check(
     let attention = core.attention.load(Ordering::Relaxed);
     let harmless =
         Attention::MONITORED | Attention::PAUSED | Attention::MEMORY_LIMITED | Attention::TRACKED;
+    let harmless = harmless | Attention::FOLLOWING | Attention::READ_ONLY;
     if attention & !harmless == 0
         && session.authenticated
         && session.account.is_unrestricted()
@@ -132,14 +133,16 @@ pub fn check(
         && !session.is_subscribed()
         && !row.spec().flags.has(Flags::PROTECTED)
         && (attention & Attention::MEMORY_LIMITED == 0 || !row.spec().flags.has(Flags::DENYOOM))
+        && (attention & Attention::READ_ONLY == 0 || !row.spec().flags.has(Flags::WRITE))
     {
         return Ok(());
     }
     check_slowly(core, session, row, args, protocol, attention)
 }
 
-/// The same for a command of a transaction that has begun: that the disk or a replica fails now, or
-/// that memory has run out, is no reason to stop half way.
+/// The same for a command of a transaction that has begun: that the disk or a replica fails now,
+/// that memory has run out, or that the transaction itself made a replica of this server, is no
+/// reason to stop half way.
 pub fn check_queued(
     core: &Core,
     session: &Session,
@@ -150,7 +153,9 @@ pub fn check_queued(
     let of_exec = Attention::SNAPSHOT_FAILED
         | Attention::JOURNAL_FAILED
         | Attention::REPLICAS_WANTED
-        | Attention::OUT_OF_MEMORY;
+        | Attention::OUT_OF_MEMORY
+        | Attention::READ_ONLY
+        | Attention::STALE;
     let attention = core.attention.load(Ordering::Relaxed) & !of_exec;
     check_slowly(core, session, row, args, protocol, attention)
 }
@@ -198,6 +203,9 @@ fn check_slowly(
     if session.is_subscribed() && protocol == Protocol::Resp2 {
         allowed_while_subscribed(row.spec().name)?;
     }
+    if has(Attention::STALE) {
+        up_to_date(session, row)?;
+    }
     if has(Attention::LOADING) && !flags.has(Flags::LOADING) {
         return Err(CmdError::Const("LOADING Redis is loading the dataset in memory").into());
     }
@@ -241,7 +249,20 @@ fn writable(core: &Core, session: &Session, row: &Row, attention: u32) -> Result
     if has(Attention::REPLICAS_WANTED) && write {
         return Err(CmdError::Const(NOREPLICAS));
     }
+    if has(Attention::READ_ONLY) && write {
+        return Err(CmdError::Const(READONLY));
+    }
     Ok(())
+}
+
+/// Without its primary, a replica answers only what does not depend on the data.
+fn up_to_date(session: &Session, row: &Row) -> Result<(), CmdError> {
+    let stale = |row: &Row| row.spec().flags.has(Flags::STALE);
+    let queued = session.multi.as_ref().filter(|_| row.spec().name == "exec");
+    if stale(row) && queued.is_none_or(|multi| multi.queue.iter().all(|(row, _)| stale(row))) {
+        return Ok(());
+    }
+    Err(CmdError::Const(MASTERDOWN))
 }
 
 /// DEBUG and MODULE need the permission of a setting.
@@ -262,6 +283,13 @@ fn permitted(core: &Core, session: &Session, row: &Row) -> Result<(), CmdError> 
          and then restart the server."
     )))
 }
+
+/// The answer of a replica to writes.
+pub const READONLY: &str = "READONLY You can't write against a read only replica.";
+
+/// The answer of a replica without its primary.
+pub const MASTERDOWN: &str =
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
 
 /// The answer to writes while `min-replicas-to-write` is not met.
 pub const NOREPLICAS: &str = "NOREPLICAS Not enough good replicas to write.";

@@ -19,6 +19,7 @@ pub mod evicting;
 pub mod evicting_clients;
 pub mod expiring;
 pub mod fiber;
+pub mod following;
 pub mod gate;
 pub mod loading;
 pub mod migrating;

@@ -34,11 +34,12 @@ impl OomScore {
             None => read()?,
         };
         // A primary, a replica, a child.
-        let [own, _, child] = config.oom_score_adj_values.map(|value| match config.oom_score_adj {
-            OomScoreAdj::Absolute => value.clamp(-MAX, MAX),
-            _ => (before + value).clamp(-MAX, MAX),
-        });
-        write(own)?;
+        let [primary, replica, child] =
+            config.oom_score_adj_values.map(|value| match config.oom_score_adj {
+                OomScoreAdj::Absolute => value.clamp(-MAX, MAX),
+                _ => (before + value).clamp(-MAX, MAX),
+            });
+        write(if config.replicaof.is_some() { replica } else { primary })?;
         self.before = Some(before);
         child::set_oom_score(Some(child));
         Ok(())

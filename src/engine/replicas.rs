@@ -24,7 +24,7 @@ use crate::engine::client::{Client, ClientFlags};
 use crate::engine::context::AckWait;
 use crate::engine::core::{Attention, Core};
 use crate::persist::backlog::Reader;
-use crate::persist::state::Work;
+use crate::persist::state::{AofState, Work};
 use crate::resp::reply::{Replied, Reply};
 
 /// Bytes handed to a replica's connection at a time.
@@ -224,6 +224,13 @@ impl Replicas {
         self.all.lock().len()
     }
 
+    /// The history is kept for a while from now on, if nobody follows.
+    pub fn now_alone(&self) {
+        if self.all.lock().is_empty() {
+            self.alone_since.store(UnixMs::now().0, Ordering::Relaxed);
+        }
+    }
+
     /// Online replicas that confirmed within the last `lag` seconds.
     pub fn good(&self, lag_max: u64) -> usize {
         let now = UnixMs::now();
@@ -262,18 +269,34 @@ fn confirmed(core: &Core, offset: u64, on_disk: bool) -> u64 {
 /// Whether the own disk holds what WAITAOF waits for.
 fn local(core: &Core, wait: AckWait) -> bool {
     wait.disk.is_some_and(|(_, upto)| {
-        core.persist.journal.is_active() && core.persist.journal.synced() >= upto
+        // Before its first base is there a file holds nothing.
+        core.persist.aof.lock().state == AofState::On && core.persist.journal.synced() >= upto
     })
 }
 
-/// Whether WAIT or WAITAOF has waited long enough.
+/// Whether WAITAOF waits for an append-only file that is not there any more.
+fn is_in_vain(core: &Core, wait: AckWait) -> bool {
+    wait.disk.is_some_and(|(wanted, _)| wanted) && core.persist.aof.lock().state == AofState::Off
+}
+
+/// The answer to WAITAOF without an append-only file.
+pub const NO_FILE: &str =
+    "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+
+/// Whether WAIT or WAITAOF has waited long enough, or waits in vain.
 pub fn is_confirmed(core: &Core, wait: AckWait) -> bool {
+    if is_in_vain(core, wait) {
+        return true;
+    }
     let own = wait.disk.is_none_or(|(wanted, _)| !wanted || local(core, wait));
     own && confirmed(core, wait.offset, wait.disk.is_some()) >= wait.replicas
 }
 
 /// The reply of WAIT and WAITAOF at this moment.
 pub fn answer(core: &Core, wait: AckWait, reply: &mut Reply) -> Replied {
+    if is_in_vain(core, wait) {
+        return reply.error_line(NO_FILE);
+    }
     let count = confirmed(core, wait.offset, wait.disk.is_some()) as i64;
     if wait.disk.is_some() {
         reply.array(2);
@@ -318,7 +341,8 @@ pub fn tick(core: &'static Core, config: &Config) {
     }
     let since = core.replicas.alone_since.load(Ordering::Relaxed);
     let ttl = u64::try_from(config.repl_backlog_ttl).unwrap_or(0) * 1000;
-    if all.is_empty() && ttl > 0 && since > 0 && now.0.saturating_sub(since) > ttl {
+    let follows = core.has_attention(Attention::FOLLOWING);
+    if all.is_empty() && !follows && ttl > 0 && since > 0 && now.0.saturating_sub(since) > ttl {
         let _hold = core.keyspace.lock_all();
         if core.replicas.count() == 0 {
             core.persist.backlog.stop();
@@ -331,8 +355,10 @@ pub fn tick(core: &'static Core, config: &Config) {
 pub fn update_attention(core: &Core, config: &Config) {
     let wanted = config.min_replicas_to_write;
     let lag_max = u64::from(config.min_replicas_max_lag.unsigned_abs());
-    let lacking =
-        wanted > 0 && lag_max > 0 && core.replicas.good(lag_max) < wanted.unsigned_abs() as usize;
+    let lacking = !core.has_attention(Attention::FOLLOWING)
+        && wanted > 0
+        && lag_max > 0
+        && core.replicas.good(lag_max) < wanted.unsigned_abs() as usize;
     if lacking != core.has_attention(Attention::REPLICAS_WANTED) {
         core.set_attention(Attention::REPLICAS_WANTED, lacking);
     }

@@ -422,6 +422,19 @@ pub fn switch_on(core: &'static Core, hold: &Hold) -> Result<(), String> {
     })
 }
 
+/// With `appendonly yes`, after everything was replaced by what a primary holds: the file begins anew
+/// with that. Until its first base is there, a start finds what was before. The hold has all shards.
+pub fn begin_anew(core: &'static Core, hold: &Hold) {
+    switch_off(core);
+    if !core.config.load().appendonly {
+        return;
+    }
+    core.persist.aof.lock().state = AofState::Starting;
+    if core.persist.is_child_running() || start(core, hold).is_err() {
+        core.persist.book.lock().rewrite_scheduled = true;
+    }
+}
+
 /// CONFIG SET appendonly no. The hold has all shards.
 pub fn switch_off(core: &Core) {
     core.persist.journal.close();

@@ -308,6 +308,7 @@ fn restore_huge_pages(core: &Core) {
 pub fn remove_leftovers(core: &Core, config: &Config) {
     let dirs = [
         (config.dir.to_path(), "temp-", ".rdb"),
+        (config.dir.to_path(), "temp-sync-", ".rdb"),
         (rewriting::directory(config), "temp-rewriteaof-bg-", ".aof"),
     ];
     for (dir, prefix, suffix) in dirs {

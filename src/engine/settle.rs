@@ -53,7 +53,9 @@ fn account(worker: &Worker, env: &Env, scratch: &mut Scratch, wrote: &mut LogOff
     let Scratch { fx, record, .. } = scratch;
     let core = worker.core;
     if !record.is_empty() {
-        let upto = core.persist.append(record.is_transaction(), || record.commands(), env.now);
+        let forward = worker.forward.take().map(|forward| *forward);
+        let upto =
+            core.persist.append(record.is_transaction(), || record.commands(), env.now, forward);
         *wrote = upto.max(*wrote);
     }
     if fx.dirty != 0 {

@@ -17,14 +17,19 @@ use crate::stats::memory::Memory;
 pub fn keep_stream(core: &Core) {
     if !core.persist.backlog.is_active() {
         *core.repl_id.lock() = rng::hex::<40>();
+        *core.repl_id_before.lock() = None;
     }
     core.persist.backlog.begin(core.config.load().repl_backlog_size);
 }
 
 /// Lets a replica go on where it was, if its stream is ours and the backlog reaches back so far.
 pub fn go_on(core: &Core, replica: &Arc<Replica>, id: &[u8], next: i64) -> bool {
-    let known = core.repl_id.lock().as_bytes() == id;
-    let offset = u64::try_from(next - 1);
+    let offset = u64::try_from(next.saturating_sub(1));
+    let before = core.repl_id_before.lock().clone();
+    let as_before = before.is_some_and(|(before, end)| {
+        before.as_bytes() == id && offset.is_ok_and(|offset| offset <= end)
+    });
+    let known = core.repl_id.lock().as_bytes() == id || as_before;
     let entered = known
         && core.persist.backlog.is_active()
         && offset.is_ok_and(|at| core.persist.backlog.enter(replica.client.id, at).is_ok());
@@ -95,9 +100,9 @@ fn fork(core: &'static Core, hold: &Hold) -> Result<(), String> {
     let config = core.config();
     let functions = core.functions.sources();
     let mut plan = Plan::new(&config, &functions, Memory::read().allocated);
-    let offset = core.persist.backlog.cut();
+    let (offset, db) = core.persist.backlog.cut();
     let id = core.repl_id.lock().clone();
-    plan.replication = Some(StreamPlace { id, offset });
+    plan.replication = Some(StreamPlace { id, offset, db });
     let dirty = saving::dirty_count(core);
     let disk = core.persist.disk.clone();
     let dir = config.dir.to_path();

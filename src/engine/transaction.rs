@@ -144,9 +144,8 @@ pub fn exec(
         dispatch::shards_of(row, &args.args(), &mut set);
     }
     session.watched.iter().for_each(|at| set.add_key(&at.key));
-    let Some(mut hold) =
-        core.keyspace.lock_unless(&set, || core.has_attention(Attention::SCRIPT_BUSY))
-    else {
+    let busy = || !session.replaying && core.has_attention(Attention::SCRIPT_BUSY);
+    let Some(mut hold) = core.keyspace.lock_unless(&set, busy) else {
         unwatch(core, session);
         counters.failed.add(1);
         let text = format!("EXECABORT Transaction discarded because of: {}", gate::busy(core));

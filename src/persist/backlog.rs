@@ -1,5 +1,8 @@
 //! The replication backlog: the last part of the stream of commands, read by replicas by offset.
 //!
+//! On a replica it holds the primary's stream as it came, so that others can follow the replica; what
+//! the replica itself would tell is not part of it.
+//!
 //! It begins with the first replica and takes every unit in the order in which the journal takes
 //! it. What a connected replica has not read yet stays, however much that is; whether a replica
 //! lags too far behind is decided where it is served (`client-output-buffer-limit`).
@@ -25,8 +28,20 @@ pub trait Reader: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost;
 
+/// A part of the primary's stream, and the database that is selected behind it.
+pub struct Forward {
+    /// The bytes, as they came.
+    pub bytes: Vec<u8>,
+    /// The database.
+    pub db: u32,
+}
+
 #[derive(Default)]
 struct Stream {
+    /// Whether the stream is the primary's.
+    foreign: bool,
+    /// The database that is selected at the end of the primary's stream.
+    db: u32,
     blocks: VecDeque<Vec<u8>>,
     /// The offset of the first byte that is still there.
     start: u64,
@@ -90,17 +105,53 @@ impl Backlog {
 
     /// Appends a unit of execution. The caller holds the locks of every shard that it touched.
     pub fn append<'c>(&self, transaction: bool, commands: impl Iterator<Item = (u32, &'c [u8])>) {
-        self.extend(|framing, out| framing.unit(out, transaction, commands));
+        self.extend(
+            |stream| !stream.foreign,
+            |framing, out| framing.unit(out, transaction, commands),
+        );
     }
 
     /// Appends a command for replicas alone, which belongs to no database.
     pub fn append_aside(&self, command: &[u8]) {
-        self.extend(|_, out| out.extend_from_slice(command));
+        self.extend(|stream| !stream.foreign, |_, out| out.extend_from_slice(command));
     }
 
-    fn extend(&self, put: impl FnOnce(&mut Framing, &mut Vec<u8>)) {
+    /// Appends a part of the primary's stream. The caller holds the locks of every shard that it
+    /// touched.
+    pub fn forward(&self, forward: &Forward) {
+        let note = |stream: &mut Stream| {
+            stream.db = forward.db;
+            if !stream.foreign {
+                // It came too late: this server follows nobody any more.
+                stream.framing.restart();
+            }
+            true
+        };
+        self.extend(note, |_, out| out.extend_from_slice(&forward.bytes));
+    }
+
+    /// From now on the stream is the primary's, or no longer. The caller holds all shards.
+    pub fn set_foreign(&self, foreign: bool) {
         let mut stream = self.stream.lock();
-        if !self.is_active() {
+        stream.foreign = foreign;
+        stream.framing.restart();
+    }
+
+    /// The primary's stream begins anew at `offset`. The caller holds all shards.
+    pub fn follow(&self, offset: u64, db: u32, keep: u64) {
+        let mut stream = self.stream.lock();
+        *stream = Stream { foreign: true, db, start: offset, keep, ..Stream::default() };
+        self.end.store(offset, Ordering::Release);
+        self.active.store(true, Ordering::Release);
+    }
+
+    fn extend(
+        &self,
+        wanted: impl FnOnce(&mut Stream) -> bool,
+        put: impl FnOnce(&mut Framing, &mut Vec<u8>),
+    ) {
+        let mut stream = self.stream.lock();
+        if !self.is_active() || !wanted(&mut stream) {
             return;
         }
         let stream = &mut *stream;
@@ -118,11 +169,12 @@ impl Backlog {
         }
     }
 
-    /// The next replica begins at the present end: it knows no database. Returns that end; the
-    /// caller holds all shards.
-    pub fn cut(&self) -> u64 {
-        self.stream.lock().framing.restart();
-        self.end()
+    /// The next replica begins at the present end: it knows no database but the one that is told
+    /// here with that end. The caller holds all shards.
+    pub fn cut(&self) -> (u64, u32) {
+        let mut stream = self.stream.lock();
+        stream.framing.restart();
+        (self.end(), if stream.foreign { stream.db } else { 0 })
     }
 
     /// Keeps everything from `offset` on for a reader, if it is all there.
@@ -230,7 +282,7 @@ mod tests {
         append(&backlog, b"lost");
         assert_eq!(backlog.end(), 0, "nobody reads yet");
         backlog.begin(1);
-        let offset = backlog.cut();
+        let (offset, _) = backlog.cut();
         backlog.enter(7, offset).unwrap();
         let bell = Arc::new(Bell::default());
         let reader = Arc::clone(&bell) as Arc<dyn Reader>;
@@ -242,6 +294,24 @@ mod tests {
         while backlog.read(7, &reader, &mut out, 10).unwrap() > 0 {}
         assert_eq!(out, b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\nonetwo");
         assert_eq!(backlog.lag(7), 0);
+    }
+
+    #[test]
+    fn stream_of_a_primary_is_kept_as_it_came() {
+        let backlog = Backlog::default();
+        backlog.follow(100, 3, 1000);
+        append(&backlog, b"own");
+        backlog.append_aside(b"own");
+        backlog.forward(&Forward { bytes: b"theirs".to_vec(), db: 4 });
+        assert_eq!((backlog.start(), backlog.cut()), (100, (106, 4)));
+        backlog.enter(7, 100).unwrap();
+        let reader = Arc::new(Bell::default()) as Arc<dyn Reader>;
+        let mut out = Vec::new();
+        backlog.read(7, &reader, &mut out, 100).unwrap();
+        backlog.set_foreign(false);
+        append(&backlog, b"own");
+        backlog.read(7, &reader, &mut out, 100).unwrap();
+        assert_eq!(out, b"theirs*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\nown");
     }
 
     #[test]

@@ -59,12 +59,14 @@ pub struct StreamPlace {
     pub id: String,
     /// Bytes before the place.
     pub offset: u64,
+    /// The database that is selected there.
+    pub db: u32,
 }
 
 impl StreamPlace {
     fn state(&self) -> ReplicationState<'_> {
         let offset = i64::try_from(self.offset).unwrap_or(i64::MAX);
-        ReplicationState { stream_db: 0, id: &self.id, offset }
+        ReplicationState { stream_db: i64::from(self.db), id: &self.id, offset }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What persistence knows of itself: last saves, the child at work, the state of the files.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -11,7 +11,7 @@ use crate::base::fs::Disk;
 use crate::config::{AppendFsync, Config};
 use crate::persist::aof::manifest::{Manifest, Seal};
 use crate::persist::aof::pace::{Load, Pace};
-use crate::persist::backlog::Backlog;
+use crate::persist::backlog::{Backlog, Forward};
 use crate::persist::journal::{Journal, LogOffset, SyncPolicy};
 use crate::persist::savepoint::{LastSave, RewriteLimit};
 
@@ -227,6 +227,8 @@ pub struct Loading {
     pub commands: AtomicU64,
     /// Bytes of memory in use when it began.
     pub memory: AtomicU64,
+    /// The database that a snapshot for replicas says is selected in the stream behind it.
+    pub stream_db: AtomicU32,
 }
 
 impl Persistence {
@@ -278,15 +280,19 @@ impl Persistence {
         self.journal.is_active() || self.backlog.is_active()
     }
 
-    /// Gives a unit of execution to everybody who reads the stream; see [`Journal::append`].
+    /// Gives a unit of execution to everybody who reads the stream; see [`Journal::append`]. What
+    /// came from the primary is forwarded as it came.
     pub fn append<'c, C: Iterator<Item = (u32, &'c [u8])>>(
         &self,
         transaction: bool,
         commands: impl Fn() -> C,
         now: UnixMs,
+        forward: Option<Forward>,
     ) -> LogOffset {
-        if self.backlog.is_active() {
-            self.backlog.append(transaction, commands());
+        match forward {
+            Some(forward) => self.backlog.forward(&forward),
+            None if self.backlog.is_active() => self.backlog.append(transaction, commands()),
+            None => {}
         }
         match self.journal.is_active() {
             true => self.journal.append(transaction, commands(), now),

@@ -117,6 +117,11 @@ impl Parser {
             .with_encoded(buffer.get(request.begin..request.until).unwrap_or(&[]))
     }
 
+    /// Where the bytes of complete request `index` end.
+    pub fn end_of(&self, index: usize) -> usize {
+        self.requests[index].end
+    }
+
     /// The violation behind the last complete request, if any. Parsing ended there.
     pub fn error(&self) -> Option<&ProtocolError> {
         self.error.as_ref()

@@ -41,7 +41,9 @@ pub fn run(core: &'static Core) {
         let config = core.config();
         if !core.has_attention(Attention::LOADING) {
             let paused = pause::current(core, UnixMs::now()).is_some();
-            if core.debug.active_expire.load(Ordering::Relaxed) && !paused {
+            let removes = core.debug.active_expire.load(Ordering::Relaxed)
+                && !core.has_attention(Attention::FOLLOWING);
+            if removes && !paused {
                 let before = clock::steady();
                 expiring::sweep(&worker, &mut expire_from, ROUND / EXPIRE_SHARE);
                 core.stats.latency.note("expire-cycle", before.elapsed());
@@ -249,7 +251,8 @@ fn drop_idle_clients(core: &Core, config: &Config) {
     let now = UnixMs::now().0;
     for client in core.clients.all() {
         let figures = &client.figures;
-        let exempt = client.has_flag(ClientFlags::REPLICA | ClientFlags::MONITOR)
+        let exempt = client
+            .has_flag(ClientFlags::REPLICA | ClientFlags::MONITOR | ClientFlags::PRIMARY)
             || figures.blocked.load(Ordering::Relaxed)
             || figures.subscriptions.iter().any(|count| count.load(Ordering::Relaxed) > 0);
         let idle = now.saturating_sub(figures.active_at.load(Ordering::Relaxed)) / 1000;

@@ -9,6 +9,7 @@ use crate::command;
 use crate::config::{Config, REDIS_VERSION, REKEEP_VERSION, Supervised};
 use crate::engine::access;
 use crate::engine::core::{Core, Garbage};
+use crate::engine::following;
 use crate::engine::loading::{self, LoadError};
 use crate::net::listener::Listeners;
 use crate::net::threads::Threads;
@@ -30,7 +31,10 @@ type Failure = String;
 /// Serves until the process is asked to end; gives the exit code.
 pub fn serve(config: Config, config_file: Option<PathBuf>) -> i32 {
     match start(config, config_file) {
-        Ok(core) => wait(core),
+        Ok(core) => {
+            following::begin(core);
+            wait(core)
+        }
         Err(failure) => {
             match tracing::dispatcher::has_been_set() {
                 true => tracing::error!("{failure}"),
@@ -122,7 +126,10 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure
 fn refuse_what_is_missing(config: &Config) -> Result<(), Failure> {
     let missing = [
         (config.tls_port != 0, "tls-port: TLS is not there yet"),
-        (config.replicaof.is_some(), "replicaof: replication is not there yet"),
+        (
+            config.tls_replication && config.replicaof.is_some(),
+            "tls-replication: TLS is not there yet",
+        ),
     ];
     match missing.into_iter().find(|(asked, _)| *asked) {
         Some((_, text)) => Err(text.to_owned()),

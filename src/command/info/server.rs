@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 
 use crate::base::clock::{self, UnixMs};
 use crate::command::info::Fields;
-use crate::config::REDIS_VERSION;
+use crate::config::{Primary, REDIS_VERSION};
 use crate::engine::context::AdminCtx;
+use crate::engine::following::Stage;
 
 /// Access times are kept in 24 bits.
 const LRU_CLOCK_MASK: u64 = (1 << 24) - 1;
@@ -61,7 +62,10 @@ pub(super) fn server(ax: &mut AdminCtx, out: &mut Fields) {
 pub(super) fn replication(ax: &mut AdminCtx, out: &mut Fields) {
     let core = ax.core;
     let config = core.config();
-    out.put("role", "master");
+    match &config.replicaof {
+        Some(primary) => replica(ax, out, primary),
+        None => out.put("role", "master"),
+    }
     let all = core.replicas.all();
     out.put("connected_slaves", all.len());
     if config.min_replicas_to_write > 0 {
@@ -77,16 +81,57 @@ pub(super) fn replication(ax: &mut AdminCtx, out: &mut Fields) {
     }
     out.put("master_failover_state", "no-failover");
     out.put("master_replid", &*core.repl_id.lock());
-    out.put("master_replid2", "0".repeat(40));
+    let before = core.repl_id_before.lock().clone();
+    let (before, until) = match before {
+        Some((id, end)) => (id, end as i64 + 1),
+        None => ("0".repeat(40), -1),
+    };
+    out.put("master_replid2", before);
     let backlog = &core.persist.backlog;
     let (start, end) = (backlog.start(), backlog.end());
     out.put("master_repl_offset", end);
-    out.put("second_repl_offset", -1);
+    out.put("second_repl_offset", until);
     out.put("repl_backlog_active", u8::from(backlog.is_active()));
     out.put("repl_backlog_size", config.repl_backlog_size);
     let first = if backlog.is_active() { start + 1 } else { 0 };
     out.put("repl_backlog_first_byte_offset", first);
     out.put("repl_backlog_histlen", end - start);
+}
+
+/// What a replica tells of its primary.
+fn replica(ax: &mut AdminCtx, out: &mut Fields, primary: &Primary) {
+    let core = ax.core;
+    let config = core.config();
+    let status = core.following.status();
+    let now = UnixMs::now();
+    let since = |at: UnixMs| now.0.saturating_sub(at.0) / 1000;
+    let (is_up, is_syncing) = (status.stage == Stage::Connected, status.stage == Stage::Sync);
+    out.put("role", "slave");
+    out.put("master_host", &primary.host);
+    out.put("master_port", primary.port);
+    out.put("master_link_status", if is_up { "up" } else { "down" });
+    match is_up {
+        true => out.put("master_last_io_seconds_ago", since(status.heard_at)),
+        false => out.put("master_last_io_seconds_ago", -1),
+    }
+    out.put("master_sync_in_progress", u8::from(is_syncing));
+    out.put("slave_read_repl_offset", core.following.read(core));
+    out.put("slave_repl_offset", core.persist.backlog.end());
+    if is_syncing {
+        let total = status.sync_total.unwrap_or(0);
+        let share = if total > 0 { status.sync_read as f64 / total as f64 } else { 0.0 };
+        out.put("master_sync_total_bytes", total);
+        out.put("master_sync_read_bytes", status.sync_read);
+        out.put("master_sync_left_bytes", total as i64 - status.sync_read as i64);
+        out.put("master_sync_perc", format_args!("{:.2}", share * 100.0));
+        out.put("master_sync_last_io_seconds_ago", since(status.heard_at));
+    }
+    if !is_up {
+        out.put("master_link_down_since_seconds", since(status.down_since));
+    }
+    out.put("slave_priority", config.replica_priority);
+    out.put("slave_read_only", u8::from(config.replica_read_only));
+    out.put("replica_announced", u8::from(config.replica_announced));
 }
 
 pub(super) fn cpu(_: &mut AdminCtx, out: &mut Fields) {

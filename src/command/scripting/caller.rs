@@ -146,7 +146,8 @@ impl Caller<'_, '_> {
         let state = Attention::SNAPSHOT_FAILED
             | Attention::JOURNAL_FAILED
             | Attention::OUT_OF_MEMORY
-            | Attention::REPLICAS_WANTED;
+            | Attention::REPLICAS_WANTED
+            | Attention::READ_ONLY;
         let kept = match self.running.wrote.load(Ordering::Relaxed) {
             true => now & !state,
             false => now & !Attention::OUT_OF_MEMORY,
@@ -154,7 +155,7 @@ impl Caller<'_, '_> {
         let memory = self.out_of_memory
             && !self.running.wrote.load(Ordering::Relaxed)
             && !self.says.has(Says::ALLOW_OOM);
-        let kept = kept & !Attention::SCRIPT_BUSY;
+        let kept = kept & !(Attention::SCRIPT_BUSY | Attention::STALE);
         if memory { kept | Attention::OUT_OF_MEMORY } else { kept }
     }
 
@@ -167,6 +168,10 @@ impl Caller<'_, '_> {
         let changes = Flags::WRITE.with(Flags::MAY_REPLICATE);
         if self.readonly && row.spec().flags.has_any(changes) {
             return Err(CmdError::err("Write commands are not allowed from read-only scripts."));
+        }
+        let stale = self.unit.core.has_attention(Attention::STALE);
+        if stale && !self.unit.session.replaying && !row.spec().flags.has(Flags::STALE) {
+            return Err(CmdError::err("Can not execute the command on a stale replica"));
         }
         let multi = self.unit.session.multi.take();
         let attention = self.attention();

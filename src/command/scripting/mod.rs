@@ -226,10 +226,19 @@ fn run(cx: &mut AdminCtx, code: &Code, call: &Call, words: &Words) -> CmdResult 
 /// Why a script that says what it does cannot begin. Of one that says nothing each command is
 /// looked at.
 fn prepare(core: &Core, replaying: bool, call: &Call) -> Result<(), CmdError> {
-    if call.says.has(Says::UNKNOWN) || replaying {
+    if replaying {
+        return Ok(());
+    }
+    if core.has_attention(Attention::STALE) && !call.says.has(Says::ALLOW_STALE) {
+        return Err(CmdError::Const(gate::MASTERDOWN));
+    }
+    if call.says.has(Says::UNKNOWN) {
         return Ok(());
     }
     if !call.says.has(Says::NO_WRITES) {
+        if core.has_attention(Attention::READ_ONLY) {
+            return Err(CmdError::Const(gate::READONLY));
+        }
         if let Some(refusal) = disk_refusal(core) {
             return Err(refusal);
         }

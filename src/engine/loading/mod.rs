@@ -8,6 +8,7 @@
 mod log;
 mod recovery;
 mod snapshot;
+mod sync;
 
 use std::sync::atomic::Ordering;
 
@@ -22,6 +23,8 @@ use crate::persist::aof::manifest::ManifestError;
 use crate::persist::rdb::reader::RdbError;
 use crate::script::library::Libraries;
 use crate::stats::memory::Memory;
+
+pub use sync::{adopt_sync, sync_path};
 
 /// How often progress is told in the log.
 const PROGRESS_SECS: u64 = 2;
@@ -66,6 +69,8 @@ pub enum LoadError {
 pub enum Target<'h> {
     /// Into the shards, each locked for itself, by several threads.
     Parallel,
+    /// Nowhere: several threads see whether they can be had.
+    Nowhere,
     /// Into shards that are all locked by the caller.
     Held(&'h mut Hold),
 }
@@ -113,14 +118,19 @@ pub fn load_at_start(core: &'static Core) -> Result<(), LoadError> {
 
 /// From now on clients are told that files are loaded.
 pub fn begin(core: &Core) {
+    count_anew(core);
+    core.persist.loading.active.store(true, Ordering::Relaxed);
+    core.set_attention(Attention::LOADING, true);
+}
+
+fn count_anew(core: &Core) {
     let loading = &core.persist.loading;
-    loading.active.store(true, Ordering::Relaxed);
     loading.since.store(UnixMs::now().secs() as i64, Ordering::Relaxed);
     loading.memory.store(Memory::read().allocated, Ordering::Relaxed);
     for counter in [&loading.total, &loading.done, &loading.keys, &loading.commands] {
         counter.store(0, Ordering::Relaxed);
     }
-    core.set_attention(Attention::LOADING, true);
+    loading.stream_db.store(0, Ordering::Relaxed);
 }
 
 /// Clients are served again.

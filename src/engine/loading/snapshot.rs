@@ -22,7 +22,7 @@ use crate::keyspace::view::DbView;
 use crate::persist::rdb::decode::{DecodeError, decode};
 use crate::persist::rdb::format::Dialect;
 use crate::persist::rdb::reader::{Event, KeyRecord, RdbError, Reader, Verify};
-use crate::script::library;
+use crate::script::library::{self, Functions};
 use crate::value::Value;
 
 /// Keys handed to a decoding thread at a time.
@@ -48,6 +48,8 @@ struct Shared<'l> {
     how: How,
     /// Whether the shards are locked one by one.
     parallel: bool,
+    /// Whether the keys go nowhere: they are only looked at.
+    dry: bool,
     path: String,
     dialect: Dialect,
     expired: AtomicU64,
@@ -89,6 +91,7 @@ pub(super) fn load_rdb<R: Read>(
         env: core.env(),
         how,
         parallel: matches!(target, Target::Parallel),
+        dry: matches!(target, Target::Nowhere),
         path: shown.clone(),
         dialect: reader.dialect(),
         expired: AtomicU64::new(0),
@@ -102,10 +105,13 @@ pub(super) fn load_rdb<R: Read>(
             let mut insert = |records: Vec<KeyRecord>| shared.insert_all(records, Some(hold));
             read_events(&shared, &mut reader, &mut insert)
         }
-        Target::Parallel => load_in_parallel(&shared, &mut reader),
+        Target::Parallel | Target::Nowhere => load_in_parallel(&shared, &mut reader),
     }?;
     if let Some(error) = shared.error.lock().take() {
         return Err(error);
+    }
+    if shared.dry {
+        return Ok(reader.into_rest().into_read());
     }
     let (loaded, expired) =
         (shared.loaded.load(Ordering::Relaxed), shared.expired.load(Ordering::Relaxed));
@@ -173,7 +179,8 @@ fn read_events<R: Read>(
     loop {
         let event = reader.next_event();
         match event.map_err(|error| damaged(&shared.path, error, reader.offset()))? {
-            Event::Aux { key, value } => tell_aux(&key, &value),
+            Event::Aux { .. } if shared.dry => {}
+            Event::Aux { key, value } => tell_aux(core, &key, &value),
             Event::SelectDb(db) if db >= shared.config.databases as u64 => {
                 return Err(LoadError::File(format!(
                     "FATAL: Data file was created with a Redis server configured to handle more \
@@ -204,7 +211,7 @@ fn read_events<R: Read>(
                     core.persist.loading.done.store(from + reader.offset(), Ordering::Relaxed);
                     progress.tell(core);
                 }
-                delay(shared.config.key_load_delay);
+                delay(if shared.dry { 0 } else { shared.config.key_load_delay });
             }
             Event::End(_) => break,
         }
@@ -215,12 +222,14 @@ fn read_events<R: Read>(
     insert(records);
     core.persist.loading.done.store(from + reader.offset(), Ordering::Relaxed);
     let replaces = shared.how.duplicates == Duplicates::Replace;
-    library::add_sources(&core.functions, functions, replaces).map_err(|error| {
+    let nowhere = Functions::default();
+    let to = if shared.dry { &nowhere } else { &core.functions };
+    library::add_sources(to, functions, replaces).map_err(|error| {
         LoadError::File(format!("{}: a function library cannot be loaded: {error}", shared.path))
     })
 }
 
-fn tell_aux(key: &[u8], value: &[u8]) {
+fn tell_aux(core: &Core, key: &[u8], value: &[u8]) {
     let value = String::from_utf8_lossy(value);
     match key {
         b"redis-ver" | b"valkey-ver" => tracing::info!("Loading RDB produced by version {value}"),
@@ -231,6 +240,10 @@ fn tell_aux(key: &[u8], value: &[u8]) {
         b"used-mem" => {
             let bytes: f64 = value.parse().unwrap_or(0.0);
             tracing::info!("RDB memory usage when created {:.2} Mb", bytes / 1_048_576.0);
+        }
+        b"repl-stream-db" => {
+            let db = value.parse().unwrap_or(0);
+            core.persist.loading.stream_db.store(db, Ordering::Relaxed);
         }
         b"aof-base" if value == "1" => tracing::info!("RDB is base AOF"),
         _ => {}
@@ -307,6 +320,9 @@ impl Shared<'_> {
             }
             Err(error) => return Err(self.damaged(&record.key, record.offset, error.to_string())),
         };
+        if self.dry {
+            return Ok(None);
+        }
         let new = match &value {
             Value::Str(bytes) => New::Bytes(bytes),
             _ => New::Value(value),
