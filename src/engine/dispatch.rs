@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::base::clock;
 use crate::base::hash::hash_bytes;
 use crate::engine::access;
@@ -164,35 +166,46 @@ fn count_error(worker: &Worker, error: &CmdError) {
     worker.core.stats.count_error(&error.code());
 }
 
-/// The shards a request needs.
-pub fn shards_of(row: &Row, args: &Args, set: &mut ShardSet) {
+/// The hashes of a request's keys.
+type Hashes = SmallVec<[u64; 16]>;
+
+/// The shards a request needs; gives the hashes of its keys, where not all shards are needed.
+pub fn shards_of(row: &Row, args: &Args, set: &mut ShardSet) -> Hashes {
+    let mut hashes = Hashes::new();
     if row.spec().flags.has(Flags::ALL_SHARDS) {
         *set = ShardSet::ALL;
     } else if let Some(position) = row.only_key {
-        set.add_key(args.word(position));
+        hashes.push(hash_bytes(args.word(position)));
     } else if row.spec().has_keys() {
-        let words: smallvec::SmallVec<[&[u8]; 16]> = args.words().collect();
+        let words: SmallVec<[&[u8]; 16]> = args.words().collect();
         // Words without keys are refused by the handler, whatever it holds.
         if let Ok(keys) = keys_of(row.spec(), &words) {
-            keys.iter().for_each(|key| set.add_key(words[key.pos as usize]));
+            hashes.extend(keys.iter().map(|key| hash_bytes(words[key.pos as usize])));
         }
     }
+    hashes.iter().for_each(|hash| set.add(shard_of(*hash)));
+    hashes
 }
 
 /// The locks of a command; nothing when a script that is over its time has them, unless the command
-/// has to run (`replays`).
+/// has to run. Where there are several keys, they are asked for ahead.
 #[inline]
-fn lock(core: &Core, row: &Row, args: &Args, hash: Option<u64>, replays: bool) -> Option<Hold> {
-    let busy = || !replays && core.has_attention(Attention::SCRIPT_BUSY);
+fn lock(core: &Core, session: &Session, row: &Row, args: &Args, hash: Option<u64>) -> Option<Hold> {
+    let busy = || !session.replaying && core.has_attention(Attention::SCRIPT_BUSY);
     if let (Some(_), Some(hash)) = (row.only_key, hash) {
         return core.keyspace.lock_one_unless(shard_of(hash), busy);
     }
     let mut set = ShardSet::default();
-    shards_of(row, args, &mut set);
+    let hashes = shards_of(row, args, &mut set);
+    hashes.iter().for_each(|hash| core.keyspace.prefetch_bucket(*hash));
     match core.keyspace.lock_unless(&set, busy) {
         // SHUTDOWN NOSAVE needs none.
         None if row.spec().name == "shutdown" => Some(core.keyspace.lock_none()),
-        hold => hold,
+        None => None,
+        Some(hold) => {
+            hashes.iter().for_each(|hash| hold.prefetch_entry(*hash, session.db));
+            Some(hold)
+        }
     }
 }
 
@@ -214,8 +227,7 @@ fn run_alone(
     let scripts = row.only_key.is_none() && fiber::runs_script(row);
     let kept = if scripts { worker.take_kept() } else { None };
     let since = kept.as_ref().map_or_else(|| worker.clock.get(), |kept| kept.since);
-    let replays = session.replaying;
-    let taken = kept.map(|kept| kept.hold).or_else(|| lock(core, row, &args, hash, replays));
+    let taken = kept.map(|kept| kept.hold).or_else(|| lock(core, session, row, &args, hash));
     let Some(mut hold) = taken else {
         refuse(worker, session, args, reply, &gate::busy(core));
         return;

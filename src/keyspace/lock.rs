@@ -212,6 +212,13 @@ impl Hold {
         held.covers(set)
     }
 
+    /// Asks the processor for the entry of a key, whose shard is held.
+    pub fn prefetch_entry(&self, hash: u64, db: u32) {
+        if let Some(db) = self.shard(shard_of(hash)).db(db) {
+            db.keys.prefetch(hash);
+        }
+    }
+
     /// A shard that is held.
     #[inline]
     pub fn shard(&self, shard: usize) -> &Shard {

@@ -23,8 +23,9 @@ pub fn sync_path(config: &Config) -> PathBuf {
 
 /// Loads a primary's snapshot in place of all keys and libraries. It is decoded once while what is
 /// here goes on being served, so that a damaged one changes nothing. A small one is loaded while
-/// clients wait; otherwise they are told that files are loaded. `then` is called when everything is there, with the database that is selected in
-/// the stream behind the snapshot, under all locks; not if it is not `wanted` any more.
+/// clients wait; otherwise they are told that files are loaded. `then` is called when everything is
+/// there, with the database that is selected in the stream behind the snapshot, under all locks; not
+/// if it is not `wanted` any more.
 pub fn adopt_sync(
     core: &'static Core,
     worker: &Worker,
