@@ -7,11 +7,12 @@
 # Redis's plain form where its bytes are compared (plain), or it is given a fresh server on PORT_BASE (external). Tags
 # may follow: -defrag leaves out what has that tag.
 # What fails must be exactly what tests/peers/suite_known.tsv lists for it, each line with its reason: nothing else may
-# fail, and nothing of it may pass, but for what depends on the moment (may). Tests whose failure would spoil those after them are skipped instead. And as many
-# must pass as suite.tsv demands. LOGS: a folder that keeps what the suite has printed.
+# fail, and nothing of it may pass, but for what depends on the moment (may). Tests whose failure would spoil those
+# after them are skipped instead. And as many must pass as suite.tsv demands. LOGS: a folder that keeps what the suite
+# has printed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-[ $# -ge 1 ] || { sed -n '2,13p' "$0" | sed 's/^# \{0,1\}//'; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,14p' "$0" | sed 's/^# \{0,1\}//'; exit 2; }
 SUITE=$(cd "$1" && pwd) || exit 2
 shift
 BINARY=$(realpath "${REKEEP:-target/release/rekeep}") || exit 2
