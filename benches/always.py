@@ -9,8 +9,10 @@ library's; it needs a C compiler). The files are below --dir, which should be a 
 """
 
 import argparse
+import atexit
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -39,6 +41,7 @@ ALWAYS = ("--save", "", "--appendonly", "yes", "--appendfsync", "always", "--aut
 def slow_disk(milliseconds):
     """A library that delays each sync."""
     home = pathlib.Path(tempfile.mkdtemp(prefix="rekeep-slow-"))
+    atexit.register(shutil.rmtree, home)
     (home / "slow.c").write_text(SLOW)
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", f"-DDELAY_US={milliseconds * 1000}", "-o", home / "slow.so",
                     home / "slow.c", "-ldl"], check=True)

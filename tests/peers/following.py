@@ -8,7 +8,7 @@ import random, socket, threading, time
 from contents import Client, Problem, compare, contents
 from files import OLD, QUIET, fill
 from house import REDIS_SERVER, free_port, main, redis, rekeep, same, scratch
-from replicas import info, online, under_traffic, until
+from replicas import break_links_under_traffic, info, online, under_traffic, until
 
 FAST = ('--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1')
 
@@ -118,14 +118,7 @@ def broken_link_goes_on_where_it_was():
     for kind in (redis, rekeep):
         with primary(kind, '--repl-backlog-size', '64mb') as server, follower(server) as other:
             linked(other)
-            writers, failures = under_traffic(server, 4)
-            for _ in range(3):
-                time.sleep(1)
-                server.client()('CLIENT', 'KILL', 'TYPE', 'replica')
-            for writer in writers:
-                writer.join()
-            same(failures, [], 'writers that failed')
-            online(server)
+            break_links_under_traffic(server, 4, 3, 1)
             caught_up(server, other)
             stats = info(server.client(), 'stats')
             same((stats['sync_full'], stats['sync_partial_ok']), ('1', '3'), 'synchronizations')

@@ -86,6 +86,18 @@ def under_traffic(server, seconds):
     return writers, failures
 
 
+def break_links_under_traffic(server, seconds, times, pause):
+    """Cuts the links of the server's followers again and again; they are back when it ends."""
+    writers, failures = under_traffic(server, seconds)
+    for _ in range(times):
+        time.sleep(pause)
+        server.client()('CLIENT', 'KILL', 'TYPE', 'replica')
+    for writer in writers:
+        writer.join()
+    same(failures, [], 'writers that failed')
+    online(server)
+
+
 def everything_and_then_the_stream():
     with primary('--appendonly', 'yes') as server:
         fill(server.client(), random.Random(3))
@@ -104,14 +116,7 @@ def everything_and_then_the_stream():
 def broken_link_goes_on_where_it_was():
     with primary('--repl-backlog-size', '64mb') as server, follower(server) as other:
         online(server)
-        writers, failures = under_traffic(server, 2)
-        for _ in range(5):
-            time.sleep(0.3)
-            server.client()('CLIENT', 'KILL', 'TYPE', 'replica')
-        for writer in writers:
-            writer.join()
-        same(failures, [], 'writers that failed')
-        online(server)
+        break_links_under_traffic(server, 2, 5, 0.3)
         caught_up(server, other)
         stats = info(server.client(), 'stats')
         same(stats['sync_full'], '1', 'full synchronizations')
