@@ -250,7 +250,7 @@ fn adopt(core: &Core, child: &Child) -> Result<(), String> {
     }
     let name = config.appendfilename.as_bytes();
     let place = Place { disk: &core.persist.disk, dir: &dir, name };
-    let format = match is_snapshot_file(&child.temp) {
+    let format = match is_snapshot_file(place.disk, &child.temp) {
         true => BaseFormat::Rdb,
         false => BaseFormat::Aof,
     };
@@ -352,11 +352,11 @@ pub fn write_anew(core: &Core) -> bool {
     }
 }
 
-fn is_snapshot_file(path: &Path) -> bool {
+fn is_snapshot_file(disk: &Disk, path: &Path) -> bool {
     use std::io::Read;
     let mut head = [0u8; 9];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut head));
-    read.is_ok_and(|count| crate::persist::rdb::reader::is_snapshot(&head[..count]))
+    let read = disk.open(path).ok().and_then(|mut file| file.read(&mut head).ok());
+    read.is_some_and(|count| crate::persist::rdb::reader::is_snapshot(&head[..count]))
 }
 
 /// Deletes superseded files that an earlier run or `aof-disable-auto-gc` has left.
