@@ -123,9 +123,12 @@ pub fn check(
     protocol: Protocol,
 ) -> Result<(), Refusal> {
     let attention = core.attention.load(Ordering::Relaxed);
-    let harmless =
-        Attention::MONITORED | Attention::PAUSED | Attention::MEMORY_LIMITED | Attention::TRACKED;
-    let harmless = harmless | Attention::FOLLOWING | Attention::READ_ONLY;
+    let harmless = Attention::MONITORED
+        | Attention::PAUSED
+        | Attention::MEMORY_LIMITED
+        | Attention::TRACKED
+        | Attention::FOLLOWING
+        | Attention::READ_ONLY;
     if attention & !harmless == 0
         && session.authenticated
         && session.account.is_unrestricted()

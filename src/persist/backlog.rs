@@ -98,6 +98,11 @@ impl Backlog {
         self.end.load(Ordering::Acquire)
     }
 
+    /// The database that is selected at the end of the primary's stream.
+    pub fn selected(&self) -> u32 {
+        self.stream.lock().db
+    }
+
     /// The offset of the first byte that is there.
     pub fn start(&self) -> u64 {
         self.stream.lock().start
@@ -303,7 +308,7 @@ mod tests {
         append(&backlog, b"own");
         backlog.append_aside(b"own");
         backlog.forward(&Forward { bytes: b"theirs".to_vec(), db: 4 });
-        assert_eq!((backlog.start(), backlog.cut()), (100, (106, 4)));
+        assert_eq!((backlog.start(), backlog.selected(), backlog.cut()), (100, 4, (106, 4)));
         backlog.enter(7, 100).unwrap();
         let reader = Arc::new(Bell::default()) as Arc<dyn Reader>;
         let mut out = Vec::new();

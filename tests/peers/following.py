@@ -199,6 +199,21 @@ def chain():
             caught_up(middle, last, late)
 
 
+def another_primary_of_the_same_stream():
+    """The stream goes on in the middle of a database: nobody says SELECT again."""
+    with primary(redis, '--repl-ping-replica-period', '3600') as server, follower(server) as one, follower(server) as two:
+        linked(one, two)
+        client = server.client()
+        for command in (('SELECT', 3), ('SET', 'before', 1)):
+            client(*command)
+        caught_up(server, one, two)
+        two.client()('REPLICAOF', '127.0.0.1', one.port)
+        linked(two)
+        client('SET', 'after', 2)
+        caught_up(server, one, two)
+        same(info(one.client(), 'stats')['sync_partial_ok'], '1', 'partial synchronizations')
+
+
 def restart_with_the_append_only_file():
     with primary() as server:
         home = scratch('follower')
@@ -274,4 +289,4 @@ def stale_data():
 if __name__ == '__main__':
     main([a_real_server_through_a_stream, a_real_server_through_a_file, one_of_ours,
           broken_link_goes_on_where_it_was, primary_that_starts_anew, keys_past_their_deadline, promoted, chain,
-          restart_with_the_append_only_file, damaged_snapshot_changes_nothing, stale_data])
+          another_primary_of_the_same_stream, restart_with_the_append_only_file, damaged_snapshot_changes_nothing, stale_data])

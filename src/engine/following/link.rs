@@ -46,7 +46,6 @@ pub(super) fn run(core: &'static Core) {
 async fn follow(core: &'static Core) {
     let worker = Worker::new(core);
     let changed = Arc::clone(&core.following.changed);
-    let mut kept = Kept { db: 0 };
     let mut pause = PAUSES[0];
     loop {
         let turn = core.following.turn();
@@ -61,7 +60,7 @@ async fn follow(core: &'static Core) {
                 pause = PAUSES[0];
                 continue;
             }
-            failure = attempt.run(&mut kept) => {
+            failure = attempt.run() => {
                 if let Err(failure) = failure {
                     tracing::warn!("{failure}");
                 }
@@ -79,12 +78,6 @@ async fn follow(core: &'static Core) {
     }
 }
 
-/// What goes on from one connection to the next.
-struct Kept {
-    /// The database that is selected.
-    db: u32,
-}
-
 struct Attempt<'w> {
     core: &'static Core,
     worker: &'w Worker,
@@ -100,7 +93,7 @@ enum Offer {
 }
 
 impl Attempt<'_> {
-    async fn run(&mut self, kept: &mut Kept) -> Result<(), Failure> {
+    async fn run(&mut self) -> Result<(), Failure> {
         let core = self.core;
         let Primary { host, port } = &self.primary;
         core.following.enter(core, Stage::Connecting);
@@ -120,15 +113,13 @@ impl Attempt<'_> {
             Offer::Partial { id } => {
                 tracing::info!("Successful partial resynchronization with master.");
                 self.rename(id);
-                kept.db
+                core.persist.backlog.selected()
             }
         };
         self.has_synced = true;
         let mut stream = Stream::new(self.worker, Arc::clone(&client), db);
         stream.input = std::mem::take(&mut link.input);
-        let ended = self.read(&mut link, &mut stream, &client).await;
-        kept.db = stream.db();
-        ended
+        self.read(&mut link, &mut stream, &client).await
     }
 
     fn patience(&self) -> Duration {

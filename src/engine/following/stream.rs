@@ -64,11 +64,6 @@ impl<'w> Stream<'w> {
         }
     }
 
-    /// The database that is selected.
-    pub(super) fn db(&self) -> u32 {
-        self.session.db
-    }
-
     /// Bytes that the command at the end still lacks.
     pub(super) fn lacking(&self) -> usize {
         self.parser.lacking(&self.input)
