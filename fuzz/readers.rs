@@ -67,7 +67,7 @@ pub(crate) fn restore(bytes: &[u8]) {
 fn value(code: u8, payload: &[u8]) {
     let limits = Limits::default();
     let Ok(value) = decode(code, Dialect::Redis, payload, &limits) else { return };
-    let again = dump(&value, 11, Compression::Off);
+    let again = dump(value.view(), 11, Compression::Off);
     let again = verify(&again, VerifyDump::Checksum).expect("our own dump is sealed");
     if let Err(error) = decode(again.code, Dialect::Redis, again.payload, &limits) {
         panic!("our own dump is refused: {error}");

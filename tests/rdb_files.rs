@@ -239,7 +239,7 @@ fn timed(limits: &Limits) -> Value {
 /// The samples that a version can hold.
 fn samples_of(version: u32) -> Vec<(String, Value)> {
     let mut samples = samples();
-    samples.retain(|(_, value)| version >= 12 || value.element_deadline().is_none());
+    samples.retain(|(_, value)| version >= 12 || value.view().element_deadline().is_none());
     samples
 }
 
@@ -267,7 +267,7 @@ fn written(samples: &[(String, Value)], settings: Settings) -> Vec<u8> {
     for (at, (key, value)) in samples.iter().enumerate() {
         let deadline = (at % 2 == 1).then_some(UnixMs(4_102_444_800_000 + at as u64));
         let facts = KeyFacts { deadline, ..KeyFacts::default() };
-        writer.entry(key.as_bytes(), facts, value).unwrap();
+        writer.entry(key.as_bytes(), facts, value.view()).unwrap();
     }
     writer.end().unwrap()
 }
@@ -275,7 +275,8 @@ fn written(samples: &[(String, Value)], settings: Settings) -> Vec<u8> {
 #[test]
 fn writer_then_reader_is_the_same_in_every_version() {
     let samples = samples();
-    let names: std::collections::HashSet<_> = samples.iter().map(|(_, v)| v.encoding()).collect();
+    let names: std::collections::HashSet<_> =
+        samples.iter().map(|(_, v)| v.view().encoding()).collect();
     assert!(names.len() >= 6, "{names:?}");
     for version in 9..=12 {
         let samples = samples_of(version);
@@ -311,7 +312,7 @@ fn forget_what_version_9_does(shown: &mut Json) {
 #[test]
 fn older_versions_refuse_fields_with_deadlines_by_name() {
     let mut writer = Writer::new(Vec::new(), settings(11, Compression::Off)).unwrap();
-    let refused = writer.entry(b"h", KeyFacts::default(), &timed(&Limits::default()));
+    let refused = writer.entry(b"h", KeyFacts::default(), timed(&Limits::default()).view());
     let told = refused.unwrap_err().to_string();
     assert_eq!(told, "RDB version 11 cannot hold hash fields with deadlines");
 }
@@ -319,7 +320,7 @@ fn older_versions_refuse_fields_with_deadlines_by_name() {
 #[test]
 fn dump_then_restore_is_the_same() {
     for (key, value) in samples() {
-        let payload = dump(&value, 11, Compression::Lzf);
+        let payload = dump(value.view(), 11, Compression::Lzf);
         let dumped = verify(&payload, VerifyDump::Checksum).unwrap();
         let dialect = rekeep::persist::rdb::format::Dialect::Redis;
         let read = decode(dumped.code, dialect, dumped.payload, &Limits::default());
@@ -451,7 +452,7 @@ fn peer_replays_rewritten_commands_and_its_dumps_decode() {
         writer.database(0).unwrap();
         for (at, (key, value)) in samples.iter().enumerate() {
             let deadline = (at % 2 == 1).then_some(UnixMs(4_102_444_800_000 + at as u64));
-            writer.entry(key.as_bytes(), deadline, value).unwrap();
+            writer.entry(key.as_bytes(), deadline, value.view()).unwrap();
         }
         std::fs::create_dir(dir.join("appendonlydir")).unwrap();
         let bytes = writer.end().unwrap();

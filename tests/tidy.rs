@@ -15,6 +15,8 @@ const UNSAFE_FILES: &[&str] = &[
     "src/base/long_double.rs",
     "src/base/pages.rs",
     "src/ds/dict.rs",
+    "src/ds/listpack.rs",
+    "src/ds/tagged.rs",
     "src/ds/thin.rs",
     "src/engine/fiber.rs",
     "src/keyspace/entry.rs",
@@ -29,6 +31,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/script/raw.rs",
     "src/server/crash.rs",
     "src/server/logging.rs",
+    "src/value/fields.rs",
     "src/value/zset.rs",
 ];
 

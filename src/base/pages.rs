@@ -1,10 +1,12 @@
-//! Huge pages of the heap, put together again after a forked child has gone.
+//! The pages of the heap: given back when they are unused, and put together to huge ones again after
+//! a forked child has gone.
 //!
 //! While a child shares the heap, each first write to a page splits the huge page around it. The
 //! splits stay, and the next fork has to copy the finer page tables: tens of milliseconds instead of
 //! one or two. MADV_COLLAPSE (Linux 6.1) puts 2 MiB at a time together.
-#![allow(unsafe_code)] // madvise and mincore.
+#![allow(unsafe_code)] // madvise, mincore and mallctl.
 
+use std::ptr;
 use std::time::Duration;
 
 /// Bytes of a huge page.
@@ -17,6 +19,28 @@ const RESIDENT_MIN: usize = PAGES * 7 / 8;
 const REST: Duration = Duration::from_micros(500);
 /// Not in the libc crate for all targets.
 const MADV_COLLAPSE: libc::c_int = 25;
+
+/// Which unused pages the allocator gives back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unused {
+    /// Those that have been unused for a while: a share at each call, all after ten seconds.
+    ForLong,
+    /// All of them.
+    Now,
+}
+
+/// Gives pages that hold no allocation back to the kernel. Without it that happens only while the
+/// program allocates and frees.
+pub fn give_back(unused: Unused) {
+    // 4096 stands for all arenas.
+    let name = match unused {
+        Unused::ForLong => c"arena.4096.decay",
+        Unused::Now => c"arena.4096.purge",
+    };
+    let (nothing, no_length) = (ptr::null_mut(), ptr::null_mut());
+    // SAFETY: the name ends with a zero, and these two neither read nor write values.
+    unsafe { tikv_jemalloc_sys::mallctl(name.as_ptr(), nothing, no_length, ptr::null_mut(), 0) };
+}
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

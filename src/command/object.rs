@@ -1,5 +1,6 @@
 //! OBJECT and MEMORY: how keys are stored and what that takes.
 
+use crate::base::pages::{self, Unused};
 use crate::command::help::help;
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::engine::command::Command;
@@ -10,7 +11,7 @@ use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
 use crate::spec::Arity::{AtLeast, Exactly};
 use crate::spec::{Group, KeySpec, Spec};
-use crate::stats::memory::Memory;
+use crate::stats::memory::{self, Memory};
 
 const fn object(name: &'static str, since: &'static str) -> Spec {
     Spec::new(name, Group::Generic, Exactly(3))
@@ -182,19 +183,15 @@ fn usage(cx: &mut Ctx) -> CmdResult {
     })
 }
 
-/// MEMORY PURGE: the allocator gives pages back by itself, some seconds after they were freed.
+/// MEMORY PURGE
 fn purge(ax: &mut AdminCtx) -> CmdResult {
+    pages::give_back(Unused::Now);
     Ok(ax.cx.reply.ok())
 }
 
 /// MEMORY MALLOC-STATS
 fn malloc_stats(ax: &mut AdminCtx) -> CmdResult {
-    let memory = Memory::read();
-    let text = format!(
-        "jemalloc: allocated {}, active {}, resident {} bytes\n",
-        memory.allocated, memory.active, memory.resident
-    );
-    Ok(ax.cx.reply.verbatim("txt", text.as_bytes()))
+    Ok(ax.cx.reply.verbatim("txt", &memory::allocator_report()))
 }
 
 /// Below this much memory ratios say nothing.

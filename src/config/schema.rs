@@ -384,9 +384,8 @@ settings! {
         /// Elements of a value moved in one go.
         active_defrag_max_scan_fields: u64 = 1000,
             "active-defrag-max-scan-fields", Kind::Int(1, LONG_MAX), Traits::RUN, idle NO_DEFRAG;
-        /// Let the allocator return memory from a thread of its own.
-        jemalloc_bg_thread: bool = true,
-            "jemalloc-bg-thread", Kind::Plain, Traits::RUN, idle "the allocator has no thread: it would not survive the fork of a snapshot";
+        /// Return memory that was freed to the system though nothing is allocated meanwhile.
+        jemalloc_bg_thread: bool = true, "jemalloc-bg-thread", Kind::Plain, Traits::RUN;
         /// Turn huge pages off for the process.
         disable_thp: bool = true,
             "disable-thp", Kind::Plain, Traits::START, idle "huge pages make the fork of a snapshot faster, and are wanted";

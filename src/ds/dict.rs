@@ -202,6 +202,17 @@ impl<E: Keyed> Default for Dict<E> {
     }
 }
 
+impl<E: Keyed + Clone> Clone for Dict<E> {
+    fn clone(&self) -> Dict<E> {
+        let mut copy = Dict::new();
+        copy.reserve(self.len());
+        for entry in self.iter() {
+            copy.insert_new(hash_bytes(entry.key()), entry.clone());
+        }
+        copy
+    }
+}
+
 impl<E: Keyed> Dict<E> {
     const POINTER_SIZED: () = assert!(
         size_of::<E>() == size_of::<usize>() && size_of::<Bucket<E>>() == 64,

@@ -50,7 +50,7 @@ impl Default for Intset {
 impl Intset {
     /// An empty set.
     pub fn new() -> Intset {
-        Intset { bytes: ThinBytes::from_slice(&[2, 0, 0, 0, 0, 0, 0, 0]) }
+        Intset { bytes: ThinBytes::new(&[&[2, 0, 0, 0, 0, 0, 0, 0]]) }
     }
 
     /// Validates bytes from outside and copies them.
@@ -66,7 +66,7 @@ impl Intset {
         if expected != rest.len() {
             return Err(Corrupt::Length { expected: HEADER + expected, actual: bytes.len() });
         }
-        let set = Intset { bytes: ThinBytes::from_slice(bytes) };
+        let set = Intset { bytes: ThinBytes::new(&[bytes]) };
         match (1..count).find(|&at| set.at(at - 1) >= set.at(at)) {
             Some(at) => Err(Corrupt::Unsorted { at }),
             None => Ok(set),
@@ -125,7 +125,6 @@ impl Intset {
         }
         let Ok(index) = self.search(value) else { return false };
         self.bytes.splice(HEADER + index * width, width, &[]);
-        self.bytes.shrink_to_fit();
         self.write_header(width);
         true
     }
@@ -174,8 +173,7 @@ impl Intset {
     /// Adds a value wider than all there are: it is the largest or the smallest.
     fn widen(&mut self, value: i64) {
         let width = width_of(value);
-        let mut wide = ThinBytes::with_capacity(HEADER + (self.len() + 1) * width);
-        wide.extend(&[0; HEADER]);
+        let mut wide = ThinBytes::new(&[&[0; HEADER]]);
         let (before, after) = if value < 0 { (Some(value), None) } else { (None, Some(value)) };
         for element in before.into_iter().chain(self.iter()).chain(after) {
             wide.extend(&element.to_le_bytes()[..width]);

@@ -10,12 +10,14 @@
 //!   1. the header's total is the length of the bytes, the last of which is 0xff;
 //!   2. between header and end stand whole entries, each followed by its own length;
 //!   3. the header counts them, or says 65535.
+#![allow(unsafe_code)] // A promise about the layout of `Listpack`.
 
 mod entry;
 
 use smallvec::SmallVec;
 
 use crate::base::num::parse_i64;
+use crate::ds::tagged::Word;
 use crate::ds::thin::ThinBytes;
 
 use entry::{Encoded, back_size, decode, decode_back, encode_back, entry_len};
@@ -275,9 +277,13 @@ impl DoubleEndedIterator for Iter<'_> {
 
 /// An owned listpack: one pointer.
 #[derive(Clone, Debug)]
+#[repr(transparent)]
 pub struct Listpack {
     bytes: ThinBytes,
 }
+
+// SAFETY: transparent over a word.
+unsafe impl Word for Listpack {}
 
 impl Default for Listpack {
     fn default() -> Listpack {
@@ -288,20 +294,13 @@ impl Default for Listpack {
 impl Listpack {
     /// An empty listpack.
     pub fn new() -> Listpack {
-        Listpack::with_capacity(HEADER + 1)
-    }
-
-    /// An empty listpack with room for `bytes` in all.
-    pub fn with_capacity(bytes: usize) -> Listpack {
-        let mut thin = ThinBytes::with_capacity(bytes);
-        thin.extend(&[(HEADER + 1) as u8, 0, 0, 0, 0, 0, END]);
-        Listpack { bytes: thin }
+        Listpack { bytes: ThinBytes::new(&[&[(HEADER + 1) as u8, 0, 0, 0, 0, 0, END]]) }
     }
 
     /// Validates bytes from outside and copies them.
     pub fn parse(bytes: &[u8]) -> Result<Listpack, Corrupt> {
         validate(bytes)?;
-        Ok(Listpack { bytes: ThinBytes::from_slice(bytes) })
+        Ok(Listpack { bytes: ThinBytes::new(&[bytes]) })
     }
 
     /// A listpack of these elements.
@@ -460,13 +459,12 @@ impl Listpack {
     pub fn split_off(&mut self, pos: usize) -> Listpack {
         let tail_len = Iter { listpack: self.view(), front: pos, back: self.view().end() }.count();
         let moved = &self.bytes[pos..self.view().end()];
-        let mut tail = Listpack::with_capacity(HEADER + moved.len() + 1);
+        let mut tail = Listpack::new();
         tail.bytes.splice(HEADER, 0, &[moved]);
         tail.update_header(tail_len as i64);
         let moved = moved.len();
         self.bytes.splice(pos, moved, &[]);
         self.update_header(-(tail_len as i64));
-        self.bytes.shrink_to_fit();
         tail
     }
 
@@ -476,11 +474,6 @@ impl Listpack {
         let end = self.view().end();
         self.bytes.splice(end, 0, &[&other.bytes[HEADER..other.end()]]);
         self.update_header(count);
-    }
-
-    /// Gives back spare room.
-    pub fn shrink_to_fit(&mut self) {
-        self.bytes.shrink_to_fit();
     }
 
     /// Bytes that an element takes.

@@ -7,4 +7,5 @@ pub mod intset;
 pub mod listpack;
 pub mod quicklist;
 pub mod rank_tree;
+pub mod tagged;
 pub mod thin;

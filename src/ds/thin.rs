@@ -1,16 +1,18 @@
 //! Owned bytes behind one pointer: what small values are made of.
 //!
-//! `ThinBytes` can grow: eight bytes of header hold its length and its capacity. `ThinBlob` has a
-//! fixed size: its length is a varint of mostly one byte. Both allocate by the allocator's size
-//! classes, so no room is wasted between a request and what it is given.
+//! `ThinBytes` can grow: four bytes of header hold its length, and its capacity is always the rest of
+//! the allocator's size class. `ThinBlob` has a fixed size: its length is a varint of mostly one byte.
+//! Both allocate by those size classes, so no room is wasted between a request and what it is given.
 #![allow(unsafe_code)] // The headers live in the allocation itself, which is raw memory.
 // Invariants, established where memory is obtained and kept by every method:
-//   1. `ptr` is an allocation of `layout(..)` of the size its own header states, owned by `self`;
-//   2. `len <= cap`, and the first `len` bytes behind the header are initialised.
+//   1. `ptr` is an allocation of `layout(..)` of the length its own header states, owned by `self`;
+//   2. that many bytes behind the header are initialised.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ops::{Deref, DerefMut};
 use std::ptr::{NonNull, copy, copy_nonoverlapping};
+
+use crate::ds::tagged::Word;
 
 /// Rounds a request up to the size class the allocator would take for it.
 pub fn size_class(bytes: usize) -> usize {
@@ -26,21 +28,21 @@ pub fn size_class(bytes: usize) -> usize {
 }
 
 fn allocate(layout: Layout) -> NonNull<u8> {
-    // SAFETY: both callers ask for at least a header, so the size is not zero.
+    // SAFETY: all callers ask for at least a header, so the size is not zero.
     let ptr = unsafe { alloc(layout) };
     NonNull::new(ptr).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Header {
-    len: u32,
-    cap: u32,
-}
+/// The length of thin bytes, in front of them.
+type Header = u32;
 
 const HEADER: usize = size_of::<Header>();
+/// Alignment of thin bytes: three bits of their address are free for a tag.
+const ALIGN: usize = 8;
 
-/// Bytes that grow in place, owned by one pointer. They hold less than 4 GiB.
+/// Bytes that grow in place, owned by one pointer to eight-byte aligned memory. They hold less than
+/// 4 GiB.
+#[repr(transparent)]
 pub struct ThinBytes {
     ptr: NonNull<Header>,
 }
@@ -49,23 +51,21 @@ pub struct ThinBytes {
 unsafe impl Send for ThinBytes {}
 // SAFETY: shared access only reads.
 unsafe impl Sync for ThinBytes {}
+// SAFETY: one pointer, aligned to eight.
+unsafe impl Word for ThinBytes {}
 
 impl ThinBytes {
-    /// Empty bytes with room for `cap`.
-    pub fn with_capacity(cap: usize) -> ThinBytes {
-        let cap = size_class(HEADER + cap) - HEADER;
-        let ptr = allocate(Self::layout(cap)).cast::<Header>();
-        let header = Header { len: 0, cap: u32::try_from(cap).expect("thin bytes below 4 GiB") };
-        // SAFETY: the allocation has room for a header and its alignment.
-        unsafe { ptr.write(header) };
+    /// The concatenation of `parts`.
+    pub fn new(parts: &[&[u8]]) -> ThinBytes {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let ptr = allocate(Self::layout(len)).cast::<Header>();
+        // SAFETY: the allocation has room for a header and its alignment, and for `len` bytes; the
+        // parts are borrowed from elsewhere.
+        unsafe {
+            ptr.write(header_of(len));
+            copy_parts(parts, ptr.cast::<u8>().as_ptr().add(HEADER));
+        }
         ThinBytes { ptr }
-    }
-
-    /// A copy of `bytes`.
-    pub fn from_slice(bytes: &[u8]) -> ThinBytes {
-        let mut thin = ThinBytes::with_capacity(bytes.len());
-        thin.splice(0, 0, &[bytes]);
-        thin
     }
 
     /// Replaces `remove` bytes at `at` by the concatenation of `parts`.
@@ -76,21 +76,21 @@ impl ThinBytes {
         assert!(at <= len && remove <= len - at, "splice within the bytes");
         let insert: usize = parts.iter().map(|part| part.len()).sum();
         let new_len = len - remove + insert;
-        if new_len > self.cap() {
-            self.grow(new_len);
+        if new_len > len {
+            self.resize(len, new_len);
         }
         let tail = len - at - remove;
-        // SAFETY: by the assertion `[at, at + remove)` is initialised, and after `grow` the moved
-        // tail and the parts end at `new_len <= cap`. The parts are borrowed apart from `self`.
+        // SAFETY: by the assertion `[at, at + remove)` is initialised, and both the old and the moved
+        // tail end within the larger of the two lengths, for which there is room. The parts are
+        // borrowed apart from `self`.
         unsafe {
             let base = self.data().add(at);
             copy(base.add(remove), base.add(insert), tail);
-            let mut to = base;
-            for part in parts {
-                copy_nonoverlapping(part.as_ptr(), to, part.len());
-                to = to.add(part.len());
-            }
-            (*self.ptr.as_ptr()).len = new_len as u32;
+            copy_parts(parts, base);
+            self.ptr.write(header_of(new_len));
+        }
+        if new_len < len {
+            self.resize(len, new_len);
         }
     }
 
@@ -99,80 +99,82 @@ impl ThinBytes {
         self.splice(self.len(), 0, &[bytes]);
     }
 
-    /// Gives back room beyond the length, where the allocator can use it.
-    pub fn shrink_to_fit(&mut self) {
-        if size_class(HEADER + self.len()) < HEADER + self.cap() {
-            self.reallocate(self.len());
-        }
-    }
-
     /// Bytes of memory this takes, header and spare room included.
     pub fn memory_bytes(&self) -> usize {
-        HEADER + self.cap()
+        Self::layout(self.len()).size()
     }
 
-    fn header(&self) -> Header {
-        // SAFETY: invariant 1.
-        unsafe { self.ptr.read() }
-    }
-
-    fn cap(&self) -> usize {
-        self.header().cap as usize
-    }
-
+    #[inline]
     fn data(&self) -> *mut u8 {
         // SAFETY: every allocation has room for a header.
         unsafe { self.ptr.as_ptr().cast::<u8>().add(HEADER) }
     }
 
-    fn layout(cap: usize) -> Layout {
-        Layout::from_size_align(HEADER + cap, align_of::<Header>())
-            .expect("a size below isize::MAX")
+    #[inline]
+    fn layout(len: usize) -> Layout {
+        Layout::from_size_align(size_class(HEADER + len), ALIGN).expect("a size below isize::MAX")
+    }
+
+    /// Makes the allocation that of another length. The header is the caller's to write.
+    #[inline]
+    fn resize(&mut self, old_len: usize, new_len: usize) {
+        let (old, new) = (Self::layout(old_len), Self::layout(new_len));
+        if old != new {
+            self.reallocate(old, new);
+        }
     }
 
     #[cold]
-    fn grow(&mut self, len: usize) {
-        self.reallocate(len);
-    }
-
-    fn reallocate(&mut self, len: usize) {
-        let old = Self::layout(self.cap());
-        let size = size_class(HEADER + len);
-        let cap = u32::try_from(size - HEADER).expect("thin bytes below 4 GiB");
-        // SAFETY: `old` is the layout of this allocation by invariant 1, and `size` is not zero.
-        let ptr = unsafe { realloc(self.ptr.as_ptr().cast(), old, size) };
-        let Some(ptr) = NonNull::new(ptr) else { handle_alloc_error(Self::layout(size)) };
+    fn reallocate(&mut self, old: Layout, new: Layout) {
+        // SAFETY: `old` is the layout of this allocation by invariant 1, and `new` has a size.
+        let ptr = unsafe { realloc(self.ptr.as_ptr().cast(), old, new.size()) };
+        let Some(ptr) = NonNull::new(ptr) else { handle_alloc_error(new) };
         self.ptr = ptr.cast();
-        // SAFETY: the allocation begins with a header, moved there by realloc.
-        unsafe { (*self.ptr.as_ptr()).cap = cap };
+    }
+}
+
+fn header_of(len: usize) -> Header {
+    Header::try_from(len).expect("thin bytes below 4 GiB")
+}
+
+/// # Safety
+/// There is room for all the parts at `to`, apart from the parts themselves.
+unsafe fn copy_parts(parts: &[&[u8]], mut to: *mut u8) {
+    for part in parts {
+        // SAFETY: as the caller promises.
+        unsafe {
+            copy_nonoverlapping(part.as_ptr(), to, part.len());
+            to = to.add(part.len());
+        }
     }
 }
 
 impl Deref for ThinBytes {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: invariant 2; the borrow of `self` keeps the allocation.
-        unsafe { std::slice::from_raw_parts(self.data(), self.header().len as usize) }
+        unsafe { std::slice::from_raw_parts(self.data(), self.ptr.read() as usize) }
     }
 }
 
 impl DerefMut for ThinBytes {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: invariant 2; the borrow of `self` is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.data(), self.header().len as usize) }
+        unsafe { std::slice::from_raw_parts_mut(self.data(), self.ptr.read() as usize) }
     }
 }
 
 impl Clone for ThinBytes {
     fn clone(&self) -> ThinBytes {
-        ThinBytes::from_slice(self)
+        ThinBytes::new(&[self])
     }
 }
 
 impl Drop for ThinBytes {
     fn drop(&mut self) {
-        let layout = Self::layout(self.cap());
+        let layout = Self::layout(self.len());
         // SAFETY: invariant 1.
         unsafe { dealloc(self.ptr.as_ptr().cast(), layout) }
     }
@@ -207,11 +209,7 @@ impl ThinBlob {
         // from elsewhere.
         unsafe {
             copy_nonoverlapping(varint.as_ptr(), ptr.as_ptr(), header);
-            let mut to = ptr.as_ptr().add(header);
-            for part in parts {
-                copy_nonoverlapping(part.as_ptr(), to, part.len());
-                to = to.add(part.len());
-            }
+            copy_parts(parts, ptr.as_ptr().add(header));
         }
         ThinBlob { ptr }
     }
@@ -345,16 +343,13 @@ mod tests {
             steps in prop::collection::vec((0usize..300, 0usize..50, 0usize..300), 0..40)
         ) {
             let mut model = Vec::new();
-            let mut thin = ThinBytes::with_capacity(0);
+            let mut thin = ThinBytes::new(&[]);
             for (step, (at, remove, insert)) in steps.into_iter().enumerate() {
                 let at = at.min(model.len());
                 let remove = remove.min(model.len() - at);
                 let new = vec![step as u8; insert];
                 thin.splice(at, remove, &[&new[..insert / 2], &new[insert / 2..]]);
                 model.splice(at..at + remove, new);
-                if step % 7 == 0 {
-                    thin.shrink_to_fit();
-                }
                 prop_assert_eq!(&thin[..], &model[..]);
             }
             prop_assert_eq!(&thin.clone()[..], &model[..]);

@@ -4,24 +4,25 @@
 //! header 8 B        access bits 24, form 8, key length 16, inline length 16
 //! deadline 8 B      if bit 0 of the handle is set
 //! long length 8 B   if the key is too long for the header
-//! body              nothing | i64 | Value
+//! body              nothing | i64 | string that owns its bytes | collection
 //! key
 //! inline bytes      of a short string
 //! ```
 //!
 //! Whether there is a deadline is a bit of the handle, so that the search for expired keys reads
 //! only the memory of keys that have one. Invariants: the allocation has the size that
-//! [`Entry::layout`] computes from the header and the handle, rounded up to sixteen; the body holds
-//! a live `Value` exactly if the form is [`Form::Object`].
+//! [`Shape::layout`] computes from the header and the handle, rounded up to sixteen; the body holds
+//! a live value of the type that the form names.
 #![allow(unsafe_code)] // A variable-sized allocation behind one pointer.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
 use crate::base::clock::UnixMs;
 use crate::base::num::parse_i64;
 use crate::ds::dict::Keyed;
-use crate::value::{Kind, Value};
+use crate::value::{Hash, Kind, List, Set, Stream, Value, ValueMut, ValueRef, Zset};
 
 /// Strings up to this many bytes live inside the entry.
 const INLINE_BYTES_MAX: usize = 448;
@@ -34,11 +35,56 @@ const EMBSTR_BYTES_MAX: usize = 44;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 enum Form {
-    Inline = 0,
-    Int = 1,
-    Object = 2,
+    Inline,
+    Int,
     /// A short string that was changed in place, which Redis calls "raw".
-    InlineChanged = 3,
+    InlineChanged,
+    /// A string that owns its bytes.
+    Owned,
+    List,
+    Set,
+    Hash,
+    Zset,
+    Stream,
+}
+
+impl Form {
+    const ALL: [Form; 9] = [
+        Form::Inline,
+        Form::Int,
+        Form::InlineChanged,
+        Form::Owned,
+        Form::List,
+        Form::Set,
+        Form::Hash,
+        Form::Zset,
+        Form::Stream,
+    ];
+
+    fn of(value: &Value) -> Form {
+        match value {
+            Value::Str(_) => Form::Owned,
+            Value::List(_) => Form::List,
+            Value::Set(_) => Form::Set,
+            Value::Hash(_) => Form::Hash,
+            Value::Zset(_) => Form::Zset,
+            Value::Stream(_) => Form::Stream,
+        }
+    }
+
+    /// Bytes of the body.
+    fn body_bytes(self) -> usize {
+        match self {
+            Form::Inline | Form::InlineChanged => 0,
+            Form::Int => size_of::<i64>(),
+            Form::Owned => size_of::<Vec<u8>>(),
+            Form::List => size_of::<List>(),
+            Form::Set => size_of::<Set>(),
+            Form::Hash => size_of::<Hash>(),
+            Form::Zset => size_of::<Zset>(),
+            Form::Stream => size_of::<Stream>(),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -111,7 +157,7 @@ pub enum Held<'a> {
     /// A string.
     Text(Text<'a>),
     /// A collection.
-    Value(&'a Value),
+    Value(ValueRef<'a>),
 }
 
 /// An owned handle of one key. See the module.
@@ -140,12 +186,7 @@ impl Shape {
     }
 
     fn key_at(&self) -> usize {
-        self.body_at()
-            + match self.form {
-                Form::Inline | Form::InlineChanged => 0,
-                Form::Int => 8,
-                Form::Object => size_of::<Value>(),
-            }
+        self.body_at() + self.form.body_bytes()
     }
 
     fn layout(&self) -> Layout {
@@ -160,13 +201,13 @@ impl Entry {
         let (form, inline): (Form, &[u8]) = match &new {
             New::Bytes(bytes) => match short_int(bytes) {
                 Some(number) => return Entry::new(key, New::Int(number), deadline),
-                None if bytes.len() > INLINE_BYTES_MAX => (Form::Object, &[]),
+                None if bytes.len() > INLINE_BYTES_MAX => (Form::Owned, &[]),
                 None => (Form::Inline, bytes),
             },
-            New::Changed(bytes) if bytes.len() > INLINE_BYTES_MAX => (Form::Object, &[]),
+            New::Changed(bytes) if bytes.len() > INLINE_BYTES_MAX => (Form::Owned, &[]),
             New::Changed(bytes) => (Form::InlineChanged, bytes),
             New::Int(_) => (Form::Int, &[]),
-            New::Value(_) => (Form::Object, &[]),
+            New::Value(value) => (Form::of(value), &[]),
         };
         let shape = Shape {
             form,
@@ -194,9 +235,14 @@ impl Entry {
             let body = base.add(shape.body_at());
             match new {
                 New::Int(number) => body.cast::<i64>().write(number),
-                New::Value(value) => body.cast::<Value>().write(value),
-                New::Bytes(bytes) | New::Changed(bytes) if form == Form::Object => {
-                    body.cast::<Value>().write(Value::Str(bytes.to_vec()));
+                New::Value(Value::Str(bytes)) => body.cast::<Vec<u8>>().write(bytes),
+                New::Value(Value::List(list)) => body.cast::<List>().write(list),
+                New::Value(Value::Set(set)) => body.cast::<Set>().write(set),
+                New::Value(Value::Hash(hash)) => body.cast::<Hash>().write(hash),
+                New::Value(Value::Zset(zset)) => body.cast::<Zset>().write(zset),
+                New::Value(Value::Stream(stream)) => body.cast::<Stream>().write(stream),
+                New::Bytes(bytes) | New::Changed(bytes) if form == Form::Owned => {
+                    body.cast::<Vec<u8>>().write(bytes.to_vec());
                 }
                 New::Bytes(_) | New::Changed(_) => {}
             }
@@ -230,12 +276,7 @@ impl Entry {
             // SAFETY: a long key's length lies behind the header and the deadline.
             key_len = unsafe { self.base().add(at).cast::<u64>().read() } as usize;
         }
-        let form = match header.access_and_form & 0xff {
-            0 => Form::Inline,
-            1 => Form::Int,
-            2 => Form::Object,
-            _ => Form::InlineChanged,
-        };
+        let form = Form::ALL[(header.access_and_form & 0xff) as usize];
         Shape { form, key_len, inline_len: usize::from(header.inline_len), deadline }
     }
 
@@ -271,22 +312,23 @@ impl Entry {
     #[inline]
     pub fn held(&self) -> Held<'_> {
         let shape = self.shape();
-        // SAFETY: offsets and forms as `new` wrote them.
+        // SAFETY: offsets and forms as `new` wrote them; the borrow of `self` keeps the body.
         unsafe {
-            match shape.form {
-                Form::Int => {
-                    Held::Text(Text::Int(self.base().add(shape.body_at()).cast::<i64>().read()))
-                }
+            let body = self.base().add(shape.body_at());
+            Held::Value(match shape.form {
+                Form::Int => return Held::Text(Text::Int(body.cast::<i64>().read())),
                 Form::Inline | Form::InlineChanged => {
                     let at = self.base().add(shape.key_at() + shape.key_len);
                     let bytes = std::slice::from_raw_parts(at, shape.inline_len);
-                    Held::Text(Text::Bytes(bytes))
+                    return Held::Text(Text::Bytes(bytes));
                 }
-                Form::Object => match &*self.base().add(shape.body_at()).cast::<Value>() {
-                    Value::Str(bytes) => Held::Text(Text::Bytes(bytes)),
-                    value => Held::Value(value),
-                },
-            }
+                Form::Owned => return Held::Text(Text::Bytes(&*body.cast::<Vec<u8>>())),
+                Form::List => ValueRef::List(&*body.cast()),
+                Form::Set => ValueRef::Set(&*body.cast()),
+                Form::Hash => ValueRef::Hash(&*body.cast()),
+                Form::Zset => ValueRef::Zset(&*body.cast()),
+                Form::Stream => ValueRef::Stream(&*body.cast()),
+            })
         }
     }
 
@@ -300,11 +342,23 @@ impl Entry {
     }
 
     /// The collection or owned string, to be changed.
-    pub fn value_mut(&mut self) -> Option<&mut Value> {
+    #[inline]
+    pub fn value_mut(&mut self) -> Option<ValueMut<'_>> {
         let shape = self.shape();
-        // SAFETY: the body of an object is a live Value, and self is borrowed exclusively.
-        (shape.form == Form::Object)
-            .then(|| unsafe { &mut *self.base().add(shape.body_at()).cast::<Value>() })
+        // SAFETY: the body is a live value of the type the form names, and self is borrowed
+        // exclusively.
+        unsafe {
+            let body = self.base().add(shape.body_at());
+            Some(match shape.form {
+                Form::Inline | Form::InlineChanged | Form::Int => return None,
+                Form::Owned => ValueMut::Str(&mut *body.cast()),
+                Form::List => ValueMut::List(&mut *body.cast()),
+                Form::Set => ValueMut::Set(&mut *body.cast()),
+                Form::Hash => ValueMut::Hash(&mut *body.cast()),
+                Form::Zset => ValueMut::Zset(&mut *body.cast()),
+                Form::Stream => ValueMut::Stream(&mut *body.cast()),
+            })
+        }
     }
 
     /// The type of the value.
@@ -336,7 +390,7 @@ impl Entry {
     pub fn memory_bytes(&self) -> usize {
         let owned = match self.held() {
             Held::Value(value) => value.memory_bytes(),
-            Held::Text(Text::Bytes(bytes)) if self.shape().form == Form::Object => bytes.len(),
+            Held::Text(Text::Bytes(bytes)) if self.shape().form == Form::Owned => bytes.len(),
             Held::Text(_) => 0,
         };
         self.shape().layout().size() + owned
@@ -402,21 +456,14 @@ impl Entry {
             Some(deadline) if self.has_deadline() => self.write_deadline(deadline),
             None if !self.has_deadline() => {}
             deadline => {
-                let key = self.key().to_vec();
                 let access = self.access();
-                let mut next = match self.shape().form {
-                    Form::Object => Entry::new(&key, New::Value(self.take_value()), deadline),
-                    Form::Int | Form::Inline => match self.text() {
-                        Some(Text::Bytes(bytes)) => Entry::new(&key, New::Bytes(bytes), deadline),
-                        Some(Text::Int(number)) => Entry::new(&key, New::Int(number), deadline),
-                        None => unreachable_form(),
-                    },
-                    Form::InlineChanged => match self.text() {
-                        Some(text) => {
-                            text.with(|bytes| Entry::new(&key, New::Changed(bytes), deadline))
-                        }
-                        None => unreachable_form(),
-                    },
+                let mut next = match self.plain() {
+                    Some(new) => Entry::new(self.key(), new, deadline),
+                    None => {
+                        let key = self.key().to_vec();
+                        let old = std::mem::replace(self, Entry::new(b"", New::Int(0), None));
+                        old.into_new().into_entry(&key, deadline)
+                    }
                 };
                 next.set_access(access);
                 *self = next;
@@ -424,27 +471,46 @@ impl Entry {
         }
     }
 
-    /// Takes the value out of an object entry, leaving an empty string.
-    fn take_value(&mut self) -> Value {
-        let value = self.value_mut().expect("callers checked the form");
-        std::mem::replace(value, Value::Str(Vec::new()))
+    /// The string or integer that lies in the entry itself.
+    fn plain(&self) -> Option<New<'_>> {
+        let changed = self.shape().form == Form::InlineChanged;
+        match self.held() {
+            Held::Text(Text::Int(number)) => Some(New::Int(number)),
+            Held::Text(Text::Bytes(bytes)) if changed => Some(New::Changed(bytes)),
+            Held::Text(Text::Bytes(bytes)) if self.shape().form == Form::Inline => {
+                Some(New::Bytes(bytes))
+            }
+            _ => None,
+        }
     }
 
     /// Takes the value out as something a new entry can be made of.
-    pub fn into_new(mut self) -> NewOwned {
-        match self.shape().form {
-            Form::Object => NewOwned::Value(self.take_value()),
-            Form::InlineChanged => NewOwned::Changed(self.text().map_or(vec![], |t| t.to_vec())),
-            Form::Inline | Form::Int => match self.text() {
-                Some(Text::Int(number)) => NewOwned::Int(number),
-                text => NewOwned::Bytes(text.map_or(vec![], |text| text.to_vec())),
-            },
+    pub fn into_new(self) -> NewOwned {
+        match self.plain() {
+            Some(New::Int(number)) => return NewOwned::Int(number),
+            Some(New::Changed(bytes)) => return NewOwned::Changed(bytes.to_vec()),
+            Some(New::Bytes(bytes)) => return NewOwned::Bytes(bytes.to_vec()),
+            Some(New::Value(_)) | None => {}
+        }
+        let shape = self.shape();
+        let base = ManuallyDrop::new(self).base();
+        // SAFETY: the body is a live value of the type the form names. It is moved out, and then
+        // nothing but the memory is left to give back.
+        unsafe {
+            let body = base.add(shape.body_at());
+            let value = match shape.form {
+                Form::Inline | Form::InlineChanged | Form::Int => unreachable!("plain"),
+                Form::Owned => Value::Str(body.cast::<Vec<u8>>().read()),
+                Form::List => Value::List(body.cast::<List>().read()),
+                Form::Set => Value::Set(body.cast::<Set>().read()),
+                Form::Hash => Value::Hash(body.cast::<Hash>().read()),
+                Form::Zset => Value::Zset(body.cast::<Zset>().read()),
+                Form::Stream => Value::Stream(body.cast::<Stream>().read()),
+            };
+            dealloc(base, shape.layout());
+            NewOwned::Value(value)
         }
     }
-}
-
-fn unreachable_form() -> ! {
-    unreachable!("an entry that is no object holds a string")
 }
 
 /// A canonical integer of at most twenty characters.
@@ -491,14 +557,20 @@ impl Keyed for Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let shape = self.shape();
-        // SAFETY: the allocation was made with the same layout; a live Value is dropped once.
+        // SAFETY: nothing uses the body after this.
         unsafe {
-            if shape.form == Form::Object {
-                ptr::drop_in_place(self.base().add(shape.body_at()).cast::<Value>());
+            match self.value_mut() {
+                None => {}
+                Some(ValueMut::Str(bytes)) => ptr::drop_in_place(bytes),
+                Some(ValueMut::List(list)) => ptr::drop_in_place(list),
+                Some(ValueMut::Set(set)) => ptr::drop_in_place(set),
+                Some(ValueMut::Hash(hash)) => ptr::drop_in_place(hash),
+                Some(ValueMut::Zset(zset)) => ptr::drop_in_place(zset),
+                Some(ValueMut::Stream(stream)) => ptr::drop_in_place(stream),
             }
-            dealloc(self.base(), shape.layout());
         }
+        // SAFETY: the allocation was made with the same layout.
+        unsafe { dealloc(self.base(), self.shape().layout()) }
     }
 }
 

@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use crate::keyspace::entry::{Entry, New, Text};
 use crate::keyspace::event::Event;
 use crate::keyspace::view::{DbView, Deadline, Place};
-use crate::value::{Value, Variant};
+use crate::value::{Value, ValueMut, Variant};
 
 /// A collection opened for writing. Dropped without a commit it removes an empty value; in debug
 /// builds, dropping it changed but uncommitted panics.
@@ -170,7 +170,7 @@ impl<'v, 'a, 'k> OpenText<'v, 'a, 'k> {
             self.put(New::Value(Value::Str(bytes)));
         }
         match self.entry().and_then(Entry::value_mut) {
-            Some(Value::Str(bytes)) => bytes,
+            Some(ValueMut::Str(bytes)) => bytes,
             _ => unreachable!("a string was just put there, and `open_text` refused other types"),
         }
     }

@@ -14,7 +14,7 @@ use crate::keyspace::lock::{Hold, shard_of};
 use crate::keyspace::open::{Open, OpenText};
 use crate::keyspace::shard::Db;
 use crate::resp::error::CmdError;
-use crate::value::{Kind, Value, Variant};
+use crate::value::{Kind, Value, ValueMut, ValueRef, Variant};
 
 /// Values with more elements than this are freed by another thread.
 const FREE_AT_ONCE_MAX: usize = 64;
@@ -250,7 +250,7 @@ impl<'a> DbView<'a> {
 
     /// A collection whose elements that are past their deadlines are removed or hidden.
     #[cold]
-    fn read_without_due(&mut self, key: &[u8]) -> Option<&Value> {
+    fn read_without_due(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
         if self.env.removes_expired {
             self.expire_fields(key, usize::MAX);
             return match self.entry_raw(key)?.held() {
@@ -259,11 +259,11 @@ impl<'a> DbView<'a> {
             };
         }
         let now = self.env.now;
-        let Held::Value(Value::Hash(hash)) = self.entry_raw(key)?.held() else { return None };
+        let Held::Value(ValueRef::Hash(hash)) = self.entry_raw(key)?.held() else { return None };
         let mut hash = hash.clone();
         hash.take_due(now, usize::MAX);
         self.shown = (!hash.is_empty()).then_some(Value::Hash(hash));
-        self.shown.as_ref()
+        self.shown.as_ref().map(Value::view)
     }
 
     /// Removes up to `max` fields of a hash whose deadlines have passed, and leaves word of it;
@@ -271,7 +271,7 @@ impl<'a> DbView<'a> {
     #[cold]
     pub fn expire_fields(&mut self, key: &[u8], max: usize) -> usize {
         let (place, now) = (self.place(key), self.env.now);
-        let Some(Value::Hash(hash)) = self.entry_raw(key).and_then(Entry::value_mut) else {
+        let Some(ValueMut::Hash(hash)) = self.entry_raw(key).and_then(Entry::value_mut) else {
             return 0;
         };
         let fields = hash.take_due(now, max);

@@ -19,7 +19,7 @@ use crate::persist::rdb::writer::{
     About, Compression, KeyFacts, ReplicationState, Settings, WriteError, Writer,
 };
 use crate::persist::sink::Sink;
-use crate::value::Value;
+use crate::value::ValueRef;
 
 /// Bytes after which the kernel is asked to begin writing them to the disk
 /// (`rdb-save-incremental-fsync`, `aof-rewrite-incremental-fsync`).
@@ -289,7 +289,7 @@ pub fn write_commands<S: Sink>(
 fn write_value<S: Sink>(
     writer: &mut CommandWriter<S>,
     entry: &Entry,
-    value: &Value,
+    value: ValueRef<'_>,
 ) -> std::io::Result<()> {
     writer.entry(entry.key(), entry.deadline(), value)
 }

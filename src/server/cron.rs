@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::clock::{self, Steady, UnixMs};
+use crate::base::pages::{self, Unused};
 use crate::config::Config;
 use crate::engine::client::{Client, ClientFlags};
 use crate::engine::core::{Attention, Core, Worker};
@@ -68,6 +69,9 @@ pub fn run(core: &'static Core) {
         if round.is_multiple_of(10) {
             drop_idle_clients(core, &config);
             wake_slow_readers(core);
+            if config.jemalloc_bg_thread {
+                pages::give_back(Unused::ForLong);
+            }
         }
         // What was removed here no client's batch would flush; and what failed is tried again.
         core.persist.journal.flush();

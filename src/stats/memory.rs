@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use tikv_jemalloc_ctl::thread::{self, ThreadLocal};
-use tikv_jemalloc_ctl::{Access, AsName, Mib, epoch, stats};
+use tikv_jemalloc_ctl::{Access, AsName, Mib, epoch, stats, stats_print};
 
 /// A reading, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,6 +59,14 @@ impl Memory {
             rss: resident_set(),
         }
     }
+}
+
+/// What the allocator tells of itself, at length.
+pub fn allocator_report() -> Vec<u8> {
+    let mut report = Vec::new();
+    stats_print::stats_print(&mut report, stats_print::Options::default())
+        .expect("memory takes every byte");
+    report
 }
 
 fn resident_set() -> u64 {

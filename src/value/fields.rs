@@ -1,31 +1,32 @@
 //! The fields of a hash: with their values in turn in a listpack while few and short, else a table.
+#![allow(unsafe_code)] // A promise about the layout of `Fields`.
 
 use crate::base::hash::hash_bytes;
 use crate::base::rng;
 use crate::ds::dict::Dict;
 use crate::ds::listpack::{Item, Listpack, ListpackRef};
+use crate::ds::tagged::Which::{Large, Small};
+use crate::ds::tagged::{Tagged, Word};
 use crate::value::table::{self, Pair};
 use crate::value::{Either, Limits, Malformed, check_distinct};
 
 /// See the module.
-pub(super) enum Fields {
-    Listpack(Listpack),
-    Table(Box<Dict<Pair>>),
-}
+#[derive(Clone)]
+#[repr(transparent)]
+pub(super) struct Fields(Tagged<Listpack, Dict<Pair>, TAG>);
 
-impl Clone for Fields {
-    fn clone(&self) -> Fields {
-        match self {
-            Fields::Listpack(listpack) => Fields::Listpack(listpack.clone()),
-            Fields::Table(table) => Fields::Table(Box::new(table::copy(table))),
-        }
-    }
+/// The bit that fields use of their word.
+const TAG: usize = 1;
+
+// SAFETY: transparent over a word that uses this bit.
+unsafe impl Word for Fields {
+    const TAGS: usize = TAG;
 }
 
 impl Fields {
     /// An empty hash.
     pub(super) fn new() -> Fields {
-        Fields::Listpack(Listpack::new())
+        Fields(Tagged::small(Listpack::new()))
     }
 
     /// An empty hash to be filled with `count` fields.
@@ -42,7 +43,7 @@ impl Fields {
             return Err(Malformed::Odd);
         }
         check_distinct(listpack.iter().step_by(2))?;
-        let mut hash = Fields::Listpack(listpack);
+        let mut hash = Fields(Tagged::small(listpack));
         if len / 2 > limits.hash_max_listpack_entries {
             hash.convert_to_table(0);
         }
@@ -59,52 +60,52 @@ impl Fields {
 
     /// The number of fields.
     pub(super) fn len(&self) -> usize {
-        match self {
-            Fields::Listpack(listpack) => listpack.len() / 2,
-            Fields::Table(table) => table.len(),
+        match self.0.get() {
+            Small(listpack) => listpack.len() / 2,
+            Large(table) => table.len(),
         }
     }
 
     /// The encoding OBJECT ENCODING answers.
     pub(super) fn encoding(&self) -> &'static str {
-        match self {
-            Fields::Listpack(_) => "listpack",
-            Fields::Table(_) => "hashtable",
+        match self.0.get() {
+            Small(_) => "listpack",
+            Large(_) => "hashtable",
         }
     }
 
     /// Bytes of memory this takes; of a table, an estimate.
     pub(super) fn memory_bytes(&self) -> usize {
-        match self {
-            Fields::Listpack(listpack) => listpack.memory_bytes(),
-            Fields::Table(table) => table::memory_bytes(table, Pair::memory_bytes),
+        match self.0.get() {
+            Small(listpack) => listpack.memory_bytes(),
+            Large(table) => table::memory_bytes(table, Pair::memory_bytes),
         }
     }
 
     /// The listpack, if the hash is one.
     pub(super) fn listpack(&self) -> Option<ListpackRef<'_>> {
-        match self {
-            Fields::Listpack(listpack) => Some(listpack.view()),
-            Fields::Table(_) => None,
+        match self.0.get() {
+            Small(listpack) => Some(listpack.view()),
+            Large(_) => None,
         }
     }
 
     /// The value of a field.
     pub(super) fn get(&self, field: &[u8]) -> Option<Item<'_>> {
-        match self {
-            Fields::Listpack(listpack) => {
+        match self.0.get() {
+            Small(listpack) => {
                 let view = listpack.view();
                 let pos = view.next(view.find(field, 1)?)?;
                 Some(view.item(pos))
             }
-            Fields::Table(table) => Some(Item::Bytes(table::find(table, field)?.value())),
+            Large(table) => Some(Item::Bytes(table::find(table, field)?.value())),
         }
     }
 
     /// Sets a field; says whether it is new.
     pub(super) fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
-        match self {
-            Fields::Listpack(listpack) => {
+        match self.0.get_mut() {
+            Small(listpack) => {
                 let max = limits.hash_max_listpack_value;
                 let long = field.len() > max || value.len() > max;
                 if long || !listpack.fits(field.len() + value.len()) {
@@ -122,7 +123,7 @@ impl Fields {
                 }
                 true
             }
-            Fields::Table(table) => {
+            Large(table) => {
                 let hash = hash_bytes(field);
                 if let Some(pair) = table.get_mut(hash, field) {
                     pair.set_value(value);
@@ -136,33 +137,33 @@ impl Fields {
 
     /// Removes a field; says whether it was there.
     pub(super) fn remove(&mut self, field: &[u8]) -> bool {
-        match self {
-            Fields::Listpack(listpack) => match listpack.view().find(field, 1) {
+        match self.0.get_mut() {
+            Small(listpack) => match listpack.view().find(field, 1) {
                 Some(pos) => listpack.remove_many(pos, 2) > 0,
                 None => false,
             },
-            Fields::Table(table) => table.remove(hash_bytes(field), field).is_some(),
+            Large(table) => table.remove(hash_bytes(field), field).is_some(),
         }
     }
 
     /// The fields and their values; those of a listpack in the order they were added.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Item<'_>, Item<'_>)> {
-        match self {
-            Fields::Listpack(listpack) => Either::Left(listpack.view().pairs()),
-            Fields::Table(table) => Either::Right(table.iter().map(items)),
+        match self.0.get() {
+            Small(listpack) => Either::Left(listpack.view().pairs()),
+            Large(table) => Either::Right(table.iter().map(items)),
         }
     }
 
     /// A random field and its value.
     pub(super) fn random(&self) -> Option<(Item<'_>, Item<'_>)> {
-        match self {
-            Fields::Listpack(listpack) => {
+        match self.0.get() {
+            Small(listpack) => {
                 let index = rng::below(self.len() as u64) as i64 * 2;
                 let view = listpack.view();
                 let pos = view.seek(index)?;
                 Some((view.item(pos), view.item(view.next(pos)?)))
             }
-            Fields::Table(table) => table.random().map(items),
+            Large(table) => table.random().map(items),
         }
     }
 
@@ -174,12 +175,12 @@ impl Fields {
         count: usize,
         visit: &mut dyn FnMut(Item<'_>, Item<'_>),
     ) -> u64 {
-        match self {
-            Fields::Listpack(listpack) => {
+        match self.0.get() {
+            Small(listpack) => {
                 listpack.view().pairs().for_each(|(field, value)| visit(field, value));
                 0
             }
-            Fields::Table(table) => table::scan(table, cursor, count, &mut |pair| {
+            Large(table) => table::scan(table, cursor, count, &mut |pair| {
                 visit(Item::Bytes(pair.field()), Item::Bytes(pair.value()));
             }),
         }
@@ -187,7 +188,7 @@ impl Fields {
 
     /// Makes the hash a table with room for `count` fields.
     fn convert_to_table(&mut self, count: usize) {
-        let Fields::Listpack(listpack) = self else { return };
+        let Small(listpack) = self.0.get() else { return };
         let mut table = Dict::new();
         table.reserve(count.max(listpack.len() / 2 + 1));
         for (field, value) in listpack.view().pairs() {
@@ -195,7 +196,7 @@ impl Fields {
             let field = field.bytes(&mut first);
             table.insert_new(hash_bytes(field), Pair::new(field, value.bytes(&mut second)));
         }
-        *self = Fields::Table(Box::new(table));
+        self.0 = Tagged::large(table);
     }
 }
 

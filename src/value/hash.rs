@@ -6,18 +6,14 @@
 use crate::base::clock::UnixMs;
 use crate::ds::deadlines::Deadlines;
 use crate::ds::listpack::{Item, Listpack, ListpackRef};
+use crate::ds::tagged::Tagged;
+use crate::ds::tagged::Which::{Large, Small};
 use crate::value::fields::Fields;
 use crate::value::{Limits, Malformed};
 
 /// A hash.
 #[derive(Clone)]
-pub struct Hash(Repr);
-
-#[derive(Clone)]
-enum Repr {
-    Plain(Fields),
-    Timed(Box<Timed>),
-}
+pub struct Hash(Tagged<Fields, Timed, 2>);
 
 #[derive(Clone)]
 struct Timed {
@@ -26,7 +22,7 @@ struct Timed {
     deadlines: Deadlines,
 }
 
-const _: () = assert!(size_of::<Hash>() <= 16);
+const _: () = assert!(size_of::<Hash>() == 8);
 
 impl std::fmt::Debug for Hash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -43,32 +39,32 @@ impl Default for Hash {
 impl Hash {
     /// An empty hash.
     pub fn new() -> Hash {
-        Hash(Repr::Plain(Fields::new()))
+        Hash(Tagged::small(Fields::new()))
     }
 
     /// An empty hash to be filled with `count` fields.
     pub fn for_load(count: usize, limits: &Limits) -> Hash {
-        Hash(Repr::Plain(Fields::for_load(count, limits)))
+        Hash(Tagged::small(Fields::for_load(count, limits)))
     }
 
     /// Adopts a listpack of fields and values, after checking that none is there twice.
     pub fn from_listpack(listpack: Listpack, limits: &Limits) -> Result<Hash, Malformed> {
-        Ok(Hash(Repr::Plain(Fields::from_listpack(listpack, limits)?)))
+        Ok(Hash(Tagged::small(Fields::from_listpack(listpack, limits)?)))
     }
 
     #[inline]
     fn fields(&self) -> &Fields {
-        match &self.0 {
-            Repr::Plain(fields) => fields,
-            Repr::Timed(timed) => &timed.fields,
+        match self.0.get() {
+            Small(fields) => fields,
+            Large(timed) => &timed.fields,
         }
     }
 
     #[inline]
     fn fields_mut(&mut self) -> &mut Fields {
-        match &mut self.0 {
-            Repr::Plain(fields) => fields,
-            Repr::Timed(timed) => &mut timed.fields,
+        match self.0.get_mut() {
+            Small(fields) => fields,
+            Large(timed) => &mut timed.fields,
         }
     }
 
@@ -90,17 +86,17 @@ impl Hash {
 
     /// The encoding OBJECT ENCODING answers.
     pub fn encoding(&self) -> &'static str {
-        match (&self.0, self.fields().listpack()) {
-            (Repr::Timed(_), Some(_)) => "listpackex",
+        match (self.0.get(), self.fields().listpack()) {
+            (Large(_), Some(_)) => "listpackex",
             _ => self.fields().encoding(),
         }
     }
 
     /// Bytes of memory this takes; of a table, an estimate.
     pub fn memory_bytes(&self) -> usize {
-        let timed = match &self.0 {
-            Repr::Plain(_) => 0,
-            Repr::Timed(timed) => size_of::<Timed>() + timed.deadlines.memory_bytes(),
+        let timed = match self.0.get() {
+            Small(_) => 0,
+            Large(timed) => size_of::<Timed>() + timed.deadlines.memory_bytes(),
         };
         self.fields().memory_bytes() + timed
     }
@@ -122,9 +118,9 @@ impl Hash {
 
     /// Sets a field, which then has no deadline; says whether it is new.
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
-        match &mut self.0 {
-            Repr::Plain(fields) => fields.set(field, value, limits),
-            Repr::Timed(timed) => {
+        match self.0.get_mut() {
+            Small(fields) => fields.set(field, value, limits),
+            Large(timed) => {
                 timed.deadlines.remove(field);
                 timed.fields.set(field, value, limits)
             }
@@ -138,9 +134,9 @@ impl Hash {
 
     /// Removes a field; says whether it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
-        match &mut self.0 {
-            Repr::Plain(fields) => fields.remove(field),
-            Repr::Timed(timed) => {
+        match self.0.get_mut() {
+            Small(fields) => fields.remove(field),
+            Large(timed) => {
                 timed.deadlines.remove(field);
                 timed.fields.remove(field)
             }
@@ -171,16 +167,16 @@ impl Hash {
     /// The deadlines of fields; `None` when there is none.
     #[inline]
     pub fn deadlines(&self) -> Option<&Deadlines> {
-        match &self.0 {
-            Repr::Plain(_) => None,
-            Repr::Timed(timed) => Some(&timed.deadlines).filter(|deadlines| !deadlines.is_empty()),
+        match self.0.get() {
+            Small(_) => None,
+            Large(timed) => Some(&timed.deadlines).filter(|deadlines| !deadlines.is_empty()),
         }
     }
 
     /// Whether a field has, or had, a deadline.
     #[inline]
     pub fn is_timed(&self) -> bool {
-        matches!(self.0, Repr::Timed(_))
+        matches!(self.0.get(), Large(_))
     }
 
     /// The deadline of a field.
@@ -199,27 +195,27 @@ impl Hash {
         if !self.contains(field) {
             return;
         }
-        if let Repr::Plain(fields) = &mut self.0 {
+        if let Small(fields) = self.0.get_mut() {
             let fields = std::mem::replace(fields, Fields::new());
-            self.0 = Repr::Timed(Box::new(Timed { fields, deadlines: Deadlines::default() }));
+            self.0 = Tagged::large(Timed { fields, deadlines: Deadlines::default() });
         }
-        if let Repr::Timed(timed) = &mut self.0 {
+        if let Large(timed) = self.0.get_mut() {
             timed.deadlines.set(field, at);
         }
     }
 
     /// Takes the deadline of a field away; says whether it had one.
     pub fn clear_deadline(&mut self, field: &[u8]) -> bool {
-        match &mut self.0 {
-            Repr::Plain(_) => false,
-            Repr::Timed(timed) => timed.deadlines.remove(field),
+        match self.0.get_mut() {
+            Small(_) => false,
+            Large(timed) => timed.deadlines.remove(field),
         }
     }
 
     /// Removes up to `max` fields whose deadlines have passed, the earliest first.
     pub fn take_due(&mut self, now: UnixMs, max: usize) -> Vec<Box<[u8]>> {
         let mut taken = Vec::new();
-        let Repr::Timed(timed) = &mut self.0 else { return taken };
+        let Large(timed) = self.0.get_mut() else { return taken };
         while taken.len() < max
             && let Some(field) = timed.deadlines.due(now)
         {

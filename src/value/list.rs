@@ -5,21 +5,23 @@
 
 use crate::ds::listpack::{Item, Listpack, ListpackRef};
 use crate::ds::quicklist::{Fill, Quicklist};
+use crate::ds::tagged::Tagged;
+use crate::ds::tagged::Which::{Large, Small};
 use crate::value::{Either, Limits};
 
 pub use crate::ds::quicklist::{Place, Side};
 
 /// A list.
-#[derive(Clone, Debug)]
-pub struct List(Repr);
+#[derive(Clone)]
+pub struct List(Tagged<Listpack, Quicklist, 1>);
 
-#[derive(Clone, Debug)]
-enum Repr {
-    Small(Listpack),
-    Large(Box<Quicklist>),
+const _: () = assert!(size_of::<List>() == 8);
+
+impl std::fmt::Debug for List {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
 }
-
-const _: () = assert!(size_of::<List>() <= 16);
 
 impl Default for List {
     fn default() -> List {
@@ -30,19 +32,19 @@ impl Default for List {
 impl List {
     /// An empty list.
     pub fn new() -> List {
-        List(Repr::Small(Listpack::new()))
+        List(Tagged::small(Listpack::new()))
     }
 
     /// Adopts a listpack.
     pub fn from_listpack(listpack: Listpack, limits: &Limits) -> List {
-        let mut list = List(Repr::Small(listpack));
+        let mut list = List(Tagged::small(listpack));
         list.grow(0, 0, limits);
         list
     }
 
     /// Adopts a quicklist, which becomes a listpack if it is one small node.
     pub fn from_quicklist(quicklist: Quicklist, limits: &Limits) -> List {
-        let mut list = List(Repr::Large(Box::new(quicklist)));
+        let mut list = List(Tagged::large(quicklist));
         list.convert_to_small(1, limits);
         list
     }
@@ -57,13 +59,13 @@ impl List {
 
     /// Makes ready for `count` more elements of `bytes` in all.
     pub fn grow(&mut self, count: usize, bytes: usize, limits: &Limits) {
-        let Repr::Small(listpack) = &mut self.0 else { return };
+        let Small(listpack) = self.0.get_mut() else { return };
         let fill = Fill::from_setting(limits.list_max_listpack_size);
         let size = listpack.size().saturating_add(bytes);
         if fill.exceeded_by(size, listpack.len() + count) {
             let mut large = List::builder(limits);
             large.push_packed(std::mem::take(listpack));
-            self.0 = Repr::Large(Box::new(large));
+            self.0 = Tagged::large(large);
         }
     }
 
@@ -75,9 +77,9 @@ impl List {
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        match &self.0 {
-            Repr::Small(listpack) => listpack.len(),
-            Repr::Large(list) => list.len(),
+        match self.0.get() {
+            Small(listpack) => listpack.len(),
+            Large(list) => list.len(),
         }
     }
 
@@ -88,33 +90,33 @@ impl List {
 
     /// The encoding OBJECT ENCODING answers.
     pub fn encoding(&self) -> &'static str {
-        match &self.0 {
-            Repr::Small(_) => "listpack",
-            Repr::Large(_) => "quicklist",
+        match self.0.get() {
+            Small(_) => "listpack",
+            Large(_) => "quicklist",
         }
     }
 
     /// Bytes of memory this takes.
     pub fn memory_bytes(&self) -> usize {
-        match &self.0 {
-            Repr::Small(listpack) => listpack.memory_bytes(),
-            Repr::Large(list) => list.memory_bytes(),
+        match self.0.get() {
+            Small(listpack) => listpack.memory_bytes(),
+            Large(list) => list.memory_bytes(),
         }
     }
 
     /// The listpack, if the list is one.
     pub fn listpack(&self) -> Option<ListpackRef<'_>> {
-        match &self.0 {
-            Repr::Small(listpack) => Some(listpack.view()),
-            Repr::Large(_) => None,
+        match self.0.get() {
+            Small(listpack) => Some(listpack.view()),
+            Large(_) => None,
         }
     }
 
     /// The quicklist, if the list is one.
     pub fn quicklist(&self) -> Option<&Quicklist> {
-        match &self.0 {
-            Repr::Small(_) => None,
-            Repr::Large(list) => Some(list),
+        match self.0.get() {
+            Small(_) => None,
+            Large(list) => Some(list),
         }
     }
 
@@ -130,25 +132,25 @@ impl List {
 
     /// The element at an index.
     pub fn get(&self, index: usize) -> Option<Item<'_>> {
-        match &self.0 {
-            Repr::Small(listpack) => listpack.get(i64::try_from(index).ok()?),
-            Repr::Large(list) => list.get(index),
+        match self.0.get() {
+            Small(listpack) => listpack.get(i64::try_from(index).ok()?),
+            Large(list) => list.get(index),
         }
     }
 
     /// The elements, from either end.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Item<'_>> {
-        match &self.0 {
-            Repr::Small(listpack) => Either::Left(listpack.iter()),
-            Repr::Large(list) => Either::Right(list.iter()),
+        match self.0.get() {
+            Small(listpack) => Either::Left(listpack.iter()),
+            Large(list) => Either::Right(list.iter()),
         }
     }
 
     /// Up to `count` elements from an index on.
     pub fn range(&self, start: usize, count: usize) -> impl Iterator<Item = Item<'_>> {
-        match &self.0 {
-            Repr::Small(listpack) => Either::Left(listpack.iter().skip(start).take(count)),
-            Repr::Large(list) => Either::Right(list.range(start, count)),
+        match self.0.get() {
+            Small(listpack) => Either::Left(listpack.iter().skip(start).take(count)),
+            Large(list) => Either::Right(list.range(start, count)),
         }
     }
 
@@ -160,19 +162,19 @@ impl List {
 
     /// Adds an element at an end. See `grow`.
     pub fn push(&mut self, side: Side, element: &[u8]) {
-        match &mut self.0 {
-            Repr::Small(listpack) => match side {
+        match self.0.get_mut() {
+            Small(listpack) => match side {
                 Side::Head => listpack.push_front(Item::of(element)),
                 Side::Tail => listpack.push_back(Item::of(element)),
             },
-            Repr::Large(list) => list.push(side, element),
+            Large(list) => list.push(side, element),
         }
     }
 
     /// Takes an element from an end, and hands it to `f`. See `shrink`.
     pub fn pop_with<R>(&mut self, side: Side, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
-        match &mut self.0 {
-            Repr::Small(listpack) => {
+        match self.0.get_mut() {
+            Small(listpack) => {
                 let view = listpack.view();
                 let pos = match side {
                     Side::Head => view.first()?,
@@ -182,7 +184,7 @@ impl List {
                 listpack.remove(pos);
                 Some(result)
             }
-            Repr::Large(list) => list.pop_with(side, f),
+            Large(list) => list.pop_with(side, f),
         }
     }
 
@@ -193,54 +195,54 @@ impl List {
 
     /// Inserts an element beside the one at `index`, which exists. See `grow`.
     pub fn insert(&mut self, index: usize, place: Place, element: &[u8]) {
-        match &mut self.0 {
-            Repr::Small(listpack) => {
+        match self.0.get_mut() {
+            Small(listpack) => {
                 let view = listpack.view();
                 let index = index + usize::from(place == Place::After);
                 let pos = view.seek(index as i64).unwrap_or(view.end());
                 listpack.insert(pos, Item::of(element));
             }
-            Repr::Large(list) => list.insert(index, place, element),
+            Large(list) => list.insert(index, place, element),
         }
     }
 
     /// Replaces the element at an index; says whether there is one. See `grow` and `shrink`.
     pub fn set(&mut self, index: usize, element: &[u8]) -> bool {
-        match &mut self.0 {
-            Repr::Small(listpack) => {
+        match self.0.get_mut() {
+            Small(listpack) => {
                 let Some(pos) = listpack.view().seek(index as i64) else { return false };
                 listpack.replace(pos, Item::of(element));
                 true
             }
-            Repr::Large(list) => list.set(index, element),
+            Large(list) => list.set(index, element),
         }
     }
 
     /// Removes up to `count` elements from an index on; says how many. See `shrink`.
     pub fn remove_range(&mut self, start: usize, count: usize) -> usize {
-        match &mut self.0 {
-            Repr::Small(listpack) => listpack.remove_range(start as i64, count),
-            Repr::Large(list) => list.remove_range(start, count),
+        match self.0.get_mut() {
+            Small(listpack) => listpack.remove_range(start as i64, count),
+            Large(list) => list.remove_range(start, count),
         }
     }
 
     /// Removes elements equal to `element`, `max` at most, beginning at a side; says how many. See
     /// `shrink`.
     pub fn remove_equal(&mut self, side: Side, element: &[u8], max: usize) -> usize {
-        match &mut self.0 {
-            Repr::Small(listpack) => listpack.remove_equal(side == Side::Tail, element, max),
-            Repr::Large(list) => list.remove_equal(side, element, max),
+        match self.0.get_mut() {
+            Small(listpack) => listpack.remove_equal(side == Side::Tail, element, max),
+            Large(list) => list.remove_equal(side, element, max),
         }
     }
 
     fn convert_to_small(&mut self, divisor: usize, limits: &Limits) {
-        let Repr::Large(list) = &mut self.0 else { return };
+        let Large(list) = self.0.get_mut() else { return };
         let (bytes, count) = match Fill::from_setting(limits.list_max_listpack_size) {
             Fill::Bytes(bytes) => (bytes / divisor, usize::MAX),
             Fill::Count(count) => (usize::MAX, count / divisor),
         };
         if let Some(listpack) = list.take_single(bytes, count) {
-            self.0 = Repr::Small(listpack);
+            self.0 = Tagged::small(listpack);
         }
     }
 }

@@ -77,65 +77,123 @@ pub enum Value {
     Stream(Stream),
 }
 
-const _: () = assert!(size_of::<Value>() <= 24);
+/// The same borrowed, wherever it is stored.
+#[derive(Clone, Copy, Debug)]
+pub enum ValueRef<'a> {
+    /// A string.
+    Str(&'a [u8]),
+    /// A list.
+    List(&'a List),
+    /// A set.
+    Set(&'a Set),
+    /// A hash.
+    Hash(&'a Hash),
+    /// A sorted set.
+    Zset(&'a Zset),
+    /// A stream.
+    Stream(&'a Stream),
+}
+
+/// The same to be changed.
+#[derive(Debug)]
+pub enum ValueMut<'a> {
+    /// A string.
+    Str(&'a mut Vec<u8>),
+    /// A list.
+    List(&'a mut List),
+    /// A set.
+    Set(&'a mut Set),
+    /// A hash.
+    Hash(&'a mut Hash),
+    /// A sorted set.
+    Zset(&'a mut Zset),
+    /// A stream.
+    Stream(&'a mut Stream),
+}
 
 /// Bytes of the longest string that OBJECT ENCODING calls embstr.
 const EMBSTR_MAX: usize = 44;
 
 impl Value {
-    /// The type.
-    pub fn kind(&self) -> Kind {
+    /// The value borrowed.
+    pub fn view(&self) -> ValueRef<'_> {
         match self {
-            Value::Str(_) => Kind::String,
-            Value::List(_) => Kind::List,
-            Value::Set(_) => Kind::Set,
-            Value::Hash(_) => Kind::Hash,
-            Value::Zset(_) => Kind::Zset,
-            Value::Stream(_) => Kind::Stream,
+            Value::Str(text) => ValueRef::Str(text),
+            Value::List(list) => ValueRef::List(list),
+            Value::Set(set) => ValueRef::Set(set),
+            Value::Hash(hash) => ValueRef::Hash(hash),
+            Value::Zset(zset) => ValueRef::Zset(zset),
+            Value::Stream(stream) => ValueRef::Stream(stream),
+        }
+    }
+}
+
+impl ValueRef<'_> {
+    /// A copy that owns what it holds.
+    pub fn to_value(self) -> Value {
+        match self {
+            ValueRef::Str(text) => Value::Str(text.to_vec()),
+            ValueRef::List(list) => Value::List(list.clone()),
+            ValueRef::Set(set) => Value::Set(set.clone()),
+            ValueRef::Hash(hash) => Value::Hash(hash.clone()),
+            ValueRef::Zset(zset) => Value::Zset(zset.clone()),
+            ValueRef::Stream(stream) => Value::Stream(stream.clone()),
+        }
+    }
+
+    /// The type.
+    pub fn kind(self) -> Kind {
+        match self {
+            ValueRef::Str(_) => Kind::String,
+            ValueRef::List(_) => Kind::List,
+            ValueRef::Set(_) => Kind::Set,
+            ValueRef::Hash(_) => Kind::Hash,
+            ValueRef::Zset(_) => Kind::Zset,
+            ValueRef::Stream(_) => Kind::Stream,
         }
     }
 
     /// The encoding OBJECT ENCODING answers. That of a string follows from its bytes alone.
-    pub fn encoding(&self) -> &'static str {
+    pub fn encoding(self) -> &'static str {
         match self {
-            Value::Str(text) => string_encoding(text),
-            Value::List(list) => list.encoding(),
-            Value::Set(set) => set.encoding(),
-            Value::Hash(hash) => hash.encoding(),
-            Value::Zset(zset) => zset.encoding(),
-            Value::Stream(_) => "stream",
+            ValueRef::Str(text) => string_encoding(text),
+            ValueRef::List(list) => list.encoding(),
+            ValueRef::Set(set) => set.encoding(),
+            ValueRef::Hash(hash) => hash.encoding(),
+            ValueRef::Zset(zset) => zset.encoding(),
+            ValueRef::Stream(_) => "stream",
         }
     }
 
     /// Bytes of memory the value takes beside this handle; large collections are estimated.
-    pub fn memory_bytes(&self) -> usize {
+    pub fn memory_bytes(self) -> usize {
         match self {
-            Value::Str(text) if text.capacity() == 0 => 0,
-            Value::Str(text) => size_class(text.capacity()),
-            Value::List(list) => list.memory_bytes(),
-            Value::Set(set) => set.memory_bytes(),
-            Value::Hash(hash) => hash.memory_bytes(),
-            Value::Zset(zset) => zset.memory_bytes(),
-            Value::Stream(stream) => stream.memory_bytes(),
+            ValueRef::Str([]) => 0,
+            ValueRef::Str(text) => size_class(text.len()),
+            ValueRef::List(list) => list.memory_bytes(),
+            ValueRef::Set(set) => set.memory_bytes(),
+            ValueRef::Hash(hash) => hash.memory_bytes(),
+            ValueRef::Zset(zset) => zset.memory_bytes(),
+            ValueRef::Stream(stream) => stream.memory_bytes(),
         }
     }
 
     /// The earliest deadline of an element.
-    pub fn element_deadline(&self) -> Option<UnixMs> {
+    pub fn element_deadline(self) -> Option<UnixMs> {
         match self {
-            Value::Hash(hash) => hash.next_deadline(),
+            ValueRef::Hash(hash) => hash.next_deadline(),
             _ => None,
         }
     }
 
     /// How many allocations freeing the value takes, roughly: what decides about lazy freeing.
-    pub fn free_effort(&self) -> usize {
+    pub fn free_effort(self) -> usize {
         match self {
-            Value::List(list) => list.quicklist().map_or(1, |list| list.node_count()),
-            Value::Set(set) if set.encoding() == "hashtable" => set.len(),
-            Value::Hash(hash) if hash.encoding() == "hashtable" => hash.len(),
-            Value::Zset(zset) if zset.encoding() == "skiplist" => zset.len(),
-            Value::Stream(stream) => stream.free_effort(),
+            ValueRef::List(list) => list.quicklist().map_or(1, |list| list.node_count()),
+            ValueRef::Set(set) if set.encoding() == "hashtable" => set.len(),
+            ValueRef::Hash(hash) if hash.encoding() == "hashtable" => hash.len(),
+            ValueRef::Zset(zset) if zset.encoding() == "skiplist" => zset.len(),
+            ValueRef::Stream(stream) => stream.free_effort(),
             _ => 1,
         }
     }
@@ -158,10 +216,10 @@ pub trait Variant: Sized {
     const KIND: Kind;
 
     /// The collection, if the value is one of this kind.
-    fn of(value: &Value) -> Option<&Self>;
+    fn of(value: ValueRef<'_>) -> Option<&Self>;
 
     /// The collection to change, if the value is one of this kind.
-    fn of_mut(value: &mut Value) -> Option<&mut Self>;
+    fn of_mut(value: ValueMut<'_>) -> Option<&mut Self>;
 
     /// A value without elements.
     #[expect(clippy::new_ret_no_self, reason = "the keyspace stores values")]
@@ -186,16 +244,16 @@ macro_rules! variant {
         impl Variant for $type {
             const KIND: Kind = Kind::$type;
 
-            fn of(value: &Value) -> Option<&$type> {
+            fn of(value: ValueRef<'_>) -> Option<&$type> {
                 match value {
-                    Value::$type(collection) => Some(collection),
+                    ValueRef::$type(collection) => Some(collection),
                     _ => None,
                 }
             }
 
-            fn of_mut(value: &mut Value) -> Option<&mut $type> {
+            fn of_mut(value: ValueMut<'_>) -> Option<&mut $type> {
                 match value {
-                    Value::$type(collection) => Some(collection),
+                    ValueMut::$type(collection) => Some(collection),
                     _ => None,
                 }
             }

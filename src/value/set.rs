@@ -6,20 +6,27 @@ use crate::base::rng;
 use crate::ds::dict::Dict;
 use crate::ds::intset::Intset;
 use crate::ds::listpack::{Item, Listpack, ListpackRef};
+use crate::ds::tagged::Tagged;
+use crate::ds::tagged::Which::{Large, Small};
 use crate::ds::thin::ThinBlob;
 use crate::value::table::{self, Member};
 use crate::value::{Either, Limits, Malformed, check_distinct};
 
 /// A set.
-pub struct Set(Repr);
+#[derive(Clone)]
+pub struct Set(Tagged<Packed, Dict<Member>, 1>);
 
-enum Repr {
-    Intset(Intset),
-    Listpack(Listpack),
-    Table(Box<Dict<Member>>),
+/// A small set.
+type Packed = Tagged<Listpack, Intset, 2>;
+
+/// What a set is, borrowed: shared or to be changed.
+enum Repr<I, P, T> {
+    Intset(I),
+    Listpack(P),
+    Table(T),
 }
 
-const _: () = assert!(size_of::<Set>() <= 16);
+const _: () = assert!(size_of::<Set>() == 8);
 
 impl std::fmt::Debug for Set {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -33,32 +40,60 @@ impl Default for Set {
     }
 }
 
-impl Clone for Set {
-    fn clone(&self) -> Set {
-        Set(match &self.0 {
-            Repr::Intset(intset) => Repr::Intset(intset.clone()),
-            Repr::Listpack(listpack) => Repr::Listpack(listpack.clone()),
-            Repr::Table(table) => Repr::Table(Box::new(table::copy(table))),
-        })
+impl From<Intset> for Set {
+    fn from(intset: Intset) -> Set {
+        Set(Tagged::small(Tagged::large(intset)))
+    }
+}
+
+impl From<Listpack> for Set {
+    fn from(listpack: Listpack) -> Set {
+        Set(Tagged::small(Tagged::small(listpack)))
+    }
+}
+
+impl From<Dict<Member>> for Set {
+    fn from(table: Dict<Member>) -> Set {
+        Set(Tagged::large(table))
     }
 }
 
 impl Set {
+    fn repr(&self) -> Repr<&Intset, &Listpack, &Dict<Member>> {
+        match self.0.get() {
+            Large(table) => Repr::Table(table),
+            Small(packed) => match packed.get() {
+                Small(listpack) => Repr::Listpack(listpack),
+                Large(intset) => Repr::Intset(intset),
+            },
+        }
+    }
+
+    fn repr_mut(&mut self) -> Repr<&mut Intset, &mut Listpack, &mut Dict<Member>> {
+        match self.0.get_mut() {
+            Large(table) => Repr::Table(table),
+            Small(packed) => match packed.get_mut() {
+                Small(listpack) => Repr::Listpack(listpack),
+                Large(intset) => Repr::Intset(intset),
+            },
+        }
+    }
+
     /// An empty set, which is an intset until `expect` or the first member says otherwise.
     pub fn new() -> Set {
-        Set(Repr::Intset(Intset::new()))
+        Intset::new().into()
     }
 
     /// An empty set that is a listpack.
     pub fn new_listpack() -> Set {
-        Set(Repr::Listpack(Listpack::new()))
+        Listpack::new().into()
     }
 
     /// An empty set that is a table with room for `count` members.
     pub fn new_table(count: usize) -> Set {
         let mut table = Dict::new();
         table.reserve(count);
-        Set(Repr::Table(Box::new(table)))
+        table.into()
     }
 
     /// An empty set to be filled with `count` members that are not known yet, as from a file.
@@ -68,7 +103,7 @@ impl Set {
 
     /// Adopts an intset.
     pub fn from_intset(intset: Intset, limits: &Limits) -> Set {
-        let mut set = Set(Repr::Intset(intset));
+        let mut set = Set::from(intset);
         if set.len() > limits.set_max_intset_entries {
             set.convert_to_table(set.len());
         }
@@ -78,7 +113,7 @@ impl Set {
     /// Adopts a listpack of members, after checking that none is there twice.
     pub fn from_listpack(listpack: Listpack, limits: &Limits) -> Result<Set, Malformed> {
         check_distinct(listpack.iter())?;
-        let mut set = Set(Repr::Listpack(listpack));
+        let mut set = Set::from(listpack);
         if set.len() > limits.set_max_listpack_entries {
             set.convert_to_table(set.len());
         }
@@ -98,7 +133,7 @@ impl Set {
             };
             return;
         }
-        let max = match &self.0 {
+        let max = match self.repr() {
             Repr::Intset(_) => limits.set_max_intset_entries,
             Repr::Listpack(_) => limits.set_max_listpack_entries,
             Repr::Table(_) => return,
@@ -110,7 +145,7 @@ impl Set {
 
     /// The number of members.
     pub fn len(&self) -> usize {
-        match &self.0 {
+        match self.repr() {
             Repr::Intset(intset) => intset.len(),
             Repr::Listpack(listpack) => listpack.len(),
             Repr::Table(table) => table.len(),
@@ -124,7 +159,7 @@ impl Set {
 
     /// The encoding OBJECT ENCODING answers.
     pub fn encoding(&self) -> &'static str {
-        match &self.0 {
+        match self.repr() {
             Repr::Intset(_) => "intset",
             Repr::Listpack(_) => "listpack",
             Repr::Table(_) => "hashtable",
@@ -133,7 +168,7 @@ impl Set {
 
     /// Bytes of memory this takes; of a table, an estimate.
     pub fn memory_bytes(&self) -> usize {
-        match &self.0 {
+        match self.repr() {
             Repr::Intset(intset) => intset.memory_bytes(),
             Repr::Listpack(listpack) => listpack.memory_bytes(),
             Repr::Table(table) => table::memory_bytes(table, |member| member.0.memory_bytes()),
@@ -142,7 +177,7 @@ impl Set {
 
     /// The intset, if the set is one.
     pub fn intset(&self) -> Option<&Intset> {
-        match &self.0 {
+        match self.repr() {
             Repr::Intset(intset) => Some(intset),
             _ => None,
         }
@@ -150,7 +185,7 @@ impl Set {
 
     /// The listpack, if the set is one.
     pub fn listpack(&self) -> Option<ListpackRef<'_>> {
-        match &self.0 {
+        match self.repr() {
             Repr::Listpack(listpack) => Some(listpack.view()),
             _ => None,
         }
@@ -158,7 +193,7 @@ impl Set {
 
     /// Whether `member` is in the set.
     pub fn contains(&self, member: &[u8]) -> bool {
-        match &self.0 {
+        match self.repr() {
             Repr::Intset(intset) => parse_i64(member).is_some_and(|value| intset.contains(value)),
             Repr::Listpack(listpack) => listpack.view().find(member, 0).is_some(),
             Repr::Table(table) => table::find(table, member).is_some(),
@@ -167,7 +202,7 @@ impl Set {
 
     /// Adds a member; says whether it is new.
     pub fn add(&mut self, member: &[u8], limits: &Limits) -> bool {
-        match &mut self.0 {
+        match self.repr_mut() {
             Repr::Intset(intset) => match parse_i64(member) {
                 Some(value) => {
                     let added = intset.insert(value);
@@ -210,7 +245,7 @@ impl Set {
 
     /// Removes a member; says whether it was there.
     pub fn remove(&mut self, member: &[u8]) -> bool {
-        match &mut self.0 {
+        match self.repr_mut() {
             Repr::Intset(intset) => parse_i64(member).is_some_and(|value| intset.remove(value)),
             Repr::Listpack(listpack) => match listpack.view().find(member, 0) {
                 Some(pos) => {
@@ -225,7 +260,7 @@ impl Set {
 
     /// The members, in no particular order; an intset's ascending.
     pub fn iter(&self) -> impl Iterator<Item = Item<'_>> {
-        match &self.0 {
+        match self.repr() {
             Repr::Intset(intset) => Either::Left(Either::Left(intset.iter().map(Item::Int))),
             Repr::Listpack(listpack) => Either::Left(Either::Right(listpack.iter())),
             Repr::Table(table) => Either::Right(table.iter().map(|member| Item::Bytes(&member.0))),
@@ -234,7 +269,7 @@ impl Set {
 
     /// A random member.
     pub fn random(&self) -> Option<Item<'_>> {
-        match &self.0 {
+        match self.repr() {
             Repr::Intset(intset) => intset.random().map(Item::Int),
             Repr::Listpack(listpack) => listpack.get(rng::below(listpack.len() as u64) as i64),
             Repr::Table(table) => table.random().map(|member| Item::Bytes(&member.0)),
@@ -251,7 +286,7 @@ impl Set {
     /// Visits about `count` members from a cursor on, and returns the next cursor; a small set at
     /// once. See `Dict::scan` for what is promised.
     pub fn scan(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(Item<'_>)) -> u64 {
-        match &self.0 {
+        match self.repr() {
             Repr::Table(table) => table::scan(table, cursor, count, &mut |member| {
                 visit(Item::Bytes(&member.0));
             }),
@@ -278,12 +313,12 @@ impl Set {
         for value in values {
             intset.insert(value);
         }
-        self.0 = Repr::Intset(intset);
+        *self = intset.into();
     }
 
     /// Makes the set a table. For DEBUG and tests; else the limits decide.
     pub fn convert_to_table(&mut self, count: usize) {
-        if matches!(self.0, Repr::Table(_)) {
+        if matches!(self.repr(), Repr::Table(_)) {
             return;
         }
         let mut table = Dict::new();
@@ -293,18 +328,18 @@ impl Set {
                 table.insert_new(hash_bytes(member), Member(ThinBlob::new(&[member])));
             });
         }
-        self.0 = Repr::Table(Box::new(table));
+        *self = table.into();
     }
 
     /// Turns an intset into what can hold `member`, which is not an integer.
     fn leave_intset(&mut self, member: &[u8], limits: &Limits) {
-        let Repr::Intset(intset) = &self.0 else { return };
+        let Repr::Intset(intset) = self.repr() else { return };
         let ends = [intset.get(0), intset.len().checked_sub(1).and_then(|last| intset.get(last))];
         let longest = ends.into_iter().flatten().map(text_len_i64).max().unwrap_or(0);
         if intset.len() < limits.set_max_listpack_entries
             && longest.max(member.len()) <= limits.set_max_listpack_value
         {
-            self.0 = Repr::Listpack(Listpack::from_items(intset.iter().map(Item::Int)));
+            *self = Listpack::from_items(intset.iter().map(Item::Int)).into();
         } else {
             self.convert_to_table(intset.len() + 1);
         }

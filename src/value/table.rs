@@ -87,16 +87,6 @@ pub(super) fn find<'a, E: Keyed>(table: &'a Dict<E>, key: &[u8]) -> Option<&'a E
     table.get(hash_bytes(key), key)
 }
 
-/// A copy of a table.
-pub(super) fn copy<E: Keyed + Clone>(table: &Dict<E>) -> Dict<E> {
-    let mut new = Dict::new();
-    new.reserve(table.len());
-    for entry in table.iter() {
-        new.insert_new(hash_bytes(entry.key()), entry.clone());
-    }
-    new
-}
-
 /// Visits about `count` entries from a cursor on; returns the next cursor.
 pub(super) fn scan<E: Keyed>(
     table: &Dict<E>,

@@ -13,6 +13,8 @@ use crate::base::rng;
 use crate::ds::dict::{Dict, Keyed};
 use crate::ds::listpack::{Item, Listpack, ListpackRef};
 use crate::ds::rank_tree::{Entry, RankTree};
+use crate::ds::tagged::Tagged;
+use crate::ds::tagged::Which::{Large, Small};
 use crate::ds::thin::{BlobRef, ThinBlob};
 use crate::value::table;
 use crate::value::{Either, Limits, Malformed, check_distinct};
@@ -20,16 +22,10 @@ use crate::value::{Either, Limits, Malformed, check_distinct};
 const SCORE: usize = size_of::<f64>();
 
 /// A sorted set.
-#[derive(Debug)]
-pub struct Zset(Repr);
+#[derive(Clone)]
+pub struct Zset(Tagged<Listpack, Skiplist, 1>);
 
-#[derive(Debug)]
-enum Repr {
-    Listpack(Listpack),
-    Skiplist(Box<Skiplist>),
-}
-
-const _: () = assert!(size_of::<Zset>() <= 16);
+const _: () = assert!(size_of::<Zset>() == 8);
 
 struct Skiplist {
     tree: RankTree<BlobRef>,
@@ -64,11 +60,9 @@ impl Element {
     }
 }
 
-impl std::fmt::Debug for Skiplist {
+impl std::fmt::Debug for Zset {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let pairs =
-            self.tree.iter().map(|entry| (entry.score, blob_member(&entry.member).to_vec()));
-        f.debug_list().entries(pairs).finish()
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 
@@ -130,24 +124,18 @@ impl Default for Zset {
     }
 }
 
-impl Clone for Zset {
-    fn clone(&self) -> Zset {
-        Zset(match &self.0 {
-            Repr::Listpack(listpack) => Repr::Listpack(listpack.clone()),
-            Repr::Skiplist(list) => {
-                let entries = list.tree.iter();
-                let mut copy = Skiplist::with_capacity(list.table.len());
-                entries.for_each(|entry| copy.insert(blob_member(&entry.member), entry.score));
-                Repr::Skiplist(Box::new(copy))
-            }
-        })
+impl Clone for Skiplist {
+    fn clone(&self) -> Skiplist {
+        let mut copy = Skiplist::with_capacity(self.table.len());
+        self.tree.iter().for_each(|entry| copy.insert(blob_member(&entry.member), entry.score));
+        copy
     }
 }
 
 impl Zset {
     /// An empty sorted set.
     pub fn new() -> Zset {
-        Zset(Repr::Listpack(Listpack::new()))
+        Zset(Tagged::small(Listpack::new()))
     }
 
     /// An empty sorted set to be filled with `count` members.
@@ -159,7 +147,7 @@ impl Zset {
 
     /// An empty sorted set that is a skiplist, as commands begin with that store a result.
     pub fn new_skiplist(count: usize) -> Zset {
-        Zset(Repr::Skiplist(Box::new(Skiplist::with_capacity(count))))
+        Zset(Tagged::large(Skiplist::with_capacity(count)))
     }
 
     /// Adopts a listpack of members and scores, after checking both. One that is not in order is
@@ -180,7 +168,7 @@ impl Zset {
                 || (score == next_score && next.with_bytes(|next| member.with_bytes(|m| m < next)))
         });
         if ordered && len / 2 <= limits.zset_max_listpack_entries {
-            return Ok(Zset(Repr::Listpack(listpack)));
+            return Ok(Zset(Tagged::small(listpack)));
         }
         let mut zset = Zset::for_load(len / 2, limits);
         let any_length = Limits { zset_max_listpack_value: usize::MAX, ..*limits };
@@ -200,9 +188,9 @@ impl Zset {
 
     /// The number of members.
     pub fn len(&self) -> usize {
-        match &self.0 {
-            Repr::Listpack(listpack) => listpack.len() / 2,
-            Repr::Skiplist(list) => list.tree.len(),
+        match self.0.get() {
+            Small(listpack) => listpack.len() / 2,
+            Large(list) => list.tree.len(),
         }
     }
 
@@ -213,17 +201,17 @@ impl Zset {
 
     /// The encoding OBJECT ENCODING answers.
     pub fn encoding(&self) -> &'static str {
-        match &self.0 {
-            Repr::Listpack(_) => "listpack",
-            Repr::Skiplist(_) => "skiplist",
+        match self.0.get() {
+            Small(_) => "listpack",
+            Large(_) => "skiplist",
         }
     }
 
     /// Bytes of memory this takes; of a skiplist, an estimate.
     pub fn memory_bytes(&self) -> usize {
-        match &self.0 {
-            Repr::Listpack(listpack) => listpack.memory_bytes(),
-            Repr::Skiplist(list) => {
+        match self.0.get() {
+            Small(listpack) => listpack.memory_bytes(),
+            Large(list) => {
                 let table = table::memory_bytes(&list.table, |element| element.0.memory_bytes());
                 size_of::<RankTree<BlobRef>>() + list.tree.memory_bytes() + table
             }
@@ -232,24 +220,24 @@ impl Zset {
 
     /// The listpack, if the sorted set is one.
     pub fn listpack(&self) -> Option<ListpackRef<'_>> {
-        match &self.0 {
-            Repr::Listpack(listpack) => Some(listpack.view()),
-            Repr::Skiplist(_) => None,
+        match self.0.get() {
+            Small(listpack) => Some(listpack.view()),
+            Large(_) => None,
         }
     }
 
     /// The score of a member.
     pub fn score(&self, member: &[u8]) -> Option<f64> {
-        match &self.0 {
-            Repr::Listpack(listpack) => find(listpack.view(), member).map(|(_, score)| score),
-            Repr::Skiplist(list) => table::find(&list.table, member).map(Element::score),
+        match self.0.get() {
+            Small(listpack) => find(listpack.view(), member).map(|(_, score)| score),
+            Large(list) => table::find(&list.table, member).map(Element::score),
         }
     }
 
     /// Gives a member a score, which is not a NaN; returns the one it had.
     pub fn set(&mut self, member: &[u8], score: f64, limits: &Limits) -> Option<f64> {
-        match &mut self.0 {
-            Repr::Listpack(listpack) => {
+        match self.0.get_mut() {
+            Small(listpack) => {
                 if let Some((pos, old)) = find(listpack.view(), member) {
                     if old != score {
                         listpack.remove_many(pos, 2);
@@ -267,19 +255,19 @@ impl Zset {
                 self.convert_to_skiplist(0);
                 self.set(member, score, limits)
             }
-            Repr::Skiplist(list) => list.set(member, score),
+            Large(list) => list.set(member, score),
         }
     }
 
     /// Removes a member; returns its score.
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
-        match &mut self.0 {
-            Repr::Listpack(listpack) => {
+        match self.0.get_mut() {
+            Small(listpack) => {
                 let (pos, score) = find(listpack.view(), member)?;
                 listpack.remove_many(pos, 2);
                 Some(score)
             }
-            Repr::Skiplist(list) => {
+            Large(list) => {
                 let score = table::find(&list.table, member)?.score();
                 list.tree.remove(score, member);
                 list.table.remove(hash_bytes(member), member);
@@ -290,15 +278,15 @@ impl Zset {
 
     /// The rank of a member, lowest score first, and its score.
     pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
-        match &self.0 {
-            Repr::Listpack(listpack) => {
+        match self.0.get() {
+            Small(listpack) => {
                 let mut pairs = listpack.view().pairs().enumerate();
                 let wanted = Item::of(member);
                 pairs.find_map(|(rank, (item, score))| {
                     (item == wanted).then(|| (rank, item_score(score)))
                 })
             }
-            Repr::Skiplist(list) => {
+            Large(list) => {
                 let score = table::find(&list.table, member)?.score();
                 Some((list.tree.rank(score, member)?, score))
             }
@@ -317,9 +305,9 @@ impl Zset {
 
     /// The members and scores at these ranks, from either end.
     pub fn range(&self, ranks: Range<usize>) -> impl DoubleEndedIterator<Item = (Item<'_>, f64)> {
-        match &self.0 {
-            Repr::Listpack(listpack) => Either::Left(ListpackRange::new(listpack.view(), ranks)),
-            Repr::Skiplist(list) => {
+        match self.0.get() {
+            Small(listpack) => Either::Left(ListpackRange::new(listpack.view(), ranks)),
+            Large(list) => {
                 let ranks = ranks.start.min(list.tree.len())..ranks.end;
                 let entries = list.tree.range(ranks);
                 Either::Right(
@@ -351,11 +339,11 @@ impl Zset {
         }
         let end = ranks.end.min(self.len());
         let count = end.saturating_sub(ranks.start);
-        match &mut self.0 {
-            Repr::Listpack(listpack) => {
+        match self.0.get_mut() {
+            Small(listpack) => {
                 listpack.remove_range(ranks.start.saturating_mul(2) as i64, count * 2);
             }
-            Repr::Skiplist(list) => {
+            Large(list) => {
                 let table = &mut list.table;
                 list.tree.remove_range(ranks.start..end, |entry| {
                     let member = blob_member(&entry.member);
@@ -374,12 +362,12 @@ impl Zset {
     /// Visits about `count` members from a cursor on, and returns the next cursor; a small sorted
     /// set at once. See `Dict::scan` for what is promised.
     pub fn scan(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(Item<'_>, f64)) -> u64 {
-        match &self.0 {
-            Repr::Listpack(_) => {
+        match self.0.get() {
+            Small(_) => {
                 self.iter().for_each(|(member, score)| visit(member, score));
                 0
             }
-            Repr::Skiplist(list) => table::scan(&list.table, cursor, count, &mut |element| {
+            Large(list) => table::scan(&list.table, cursor, count, &mut |element| {
                 visit(Item::Bytes(element.key()), element.score());
             }),
         }
@@ -388,7 +376,7 @@ impl Zset {
     /// Turns a skiplist that is within the limits into a listpack, as commands do that store a
     /// result.
     pub fn prefer_listpack(&mut self, limits: &Limits) {
-        let Repr::Skiplist(list) = &self.0 else { return };
+        let Large(list) = self.0.get() else { return };
         if list.tree.len() > limits.zset_max_listpack_entries {
             return;
         }
@@ -405,13 +393,13 @@ impl Zset {
                 })
             });
         }
-        self.0 = Repr::Listpack(listpack);
+        self.0 = Tagged::small(listpack);
     }
 
     /// How many elements, from the lowest on, satisfy `before`.
     fn position(&self, before: impl Fn(f64, &[u8]) -> bool) -> usize {
-        match &self.0 {
-            Repr::Listpack(listpack) => {
+        match self.0.get() {
+            Small(listpack) => {
                 let pairs = listpack.view().pairs();
                 let mut text = itoa::Buffer::new();
                 let mut count = 0;
@@ -423,19 +411,19 @@ impl Zset {
                 }
                 count
             }
-            Repr::Skiplist(list) => {
+            Large(list) => {
                 list.tree.position(|entry| before(entry.score, blob_member(&entry.member)))
             }
         }
     }
 
     fn convert_to_skiplist(&mut self, count: usize) {
-        let Repr::Listpack(listpack) = &self.0 else { return };
+        let Small(listpack) = self.0.get() else { return };
         let mut list = Skiplist::with_capacity(count.max(listpack.len() / 2 + 1));
         for (member, score) in listpack.view().pairs() {
             member.with_bytes(|member| list.insert(member, item_score(score)));
         }
-        self.0 = Repr::Skiplist(Box::new(list));
+        self.0 = Tagged::large(list);
     }
 }
 

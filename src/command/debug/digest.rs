@@ -9,7 +9,7 @@ use crate::keyspace::entry::{Entry, Held};
 use crate::keyspace::view::entries;
 use crate::resp::reply::CmdResult;
 use crate::value::stream::StreamId;
-use crate::value::{Stream, Value};
+use crate::value::{Stream, ValueRef};
 
 /// A sum of things whose order does not matter.
 #[derive(Default)]
@@ -41,28 +41,28 @@ fn of_items<'a>(items: impl Iterator<Item = Item<'a>>) -> [u8; 20] {
     sum.0
 }
 
-fn of_value(value: &Value) -> [u8; 20] {
+fn of_value(value: ValueRef<'_>) -> [u8; 20] {
     let mut sum = Sum::default();
     match value {
-        Value::Str(text) => return hash(&[text]),
-        Value::List(list) => {
+        ValueRef::Str(text) => return hash(&[text]),
+        ValueRef::List(list) => {
             let mut chain = [0; 20];
             list.iter().for_each(|item| {
                 chain = item.with_bytes(|bytes| hash(&[&chain, bytes]));
             });
             return chain;
         }
-        Value::Set(set) => return of_items(set.iter()),
-        Value::Hash(fields) => fields.iter().for_each(|(field, value)| {
+        ValueRef::Set(set) => return of_items(set.iter()),
+        ValueRef::Hash(fields) => fields.iter().for_each(|(field, value)| {
             let deadline = field.with_bytes(|field| fields.deadline(field));
             let deadline = deadline.map(|at| at.0.to_le_bytes());
             let deadline = deadline.as_ref().map_or(&[][..], |bytes| bytes);
             field.with_bytes(|field| value.with_bytes(|value| sum.add(&[field, value, deadline])));
         }),
-        Value::Zset(zset) => zset.iter().for_each(|(member, score)| {
+        ValueRef::Zset(zset) => zset.iter().for_each(|(member, score)| {
             member.with_bytes(|member| sum.add(&[member, &score.to_bits().to_le_bytes()]));
         }),
-        Value::Stream(stream) => return of_stream(stream),
+        ValueRef::Stream(stream) => return of_stream(stream),
     }
     sum.0
 }

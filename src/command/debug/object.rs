@@ -9,7 +9,7 @@ use crate::persist::rdb::format::VERSION_DUMP;
 use crate::persist::rdb::writer::Compression;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
-use crate::value::Value;
+use crate::value::ValueRef;
 
 /// Type before and version with checksum behind the value in a DUMP.
 const DUMP_FRAME_BYTES: usize = 11;
@@ -19,7 +19,9 @@ const ACCESS_MASK: u32 = (1 << 24) - 1;
 /// Bytes the value takes in a snapshot.
 fn serialized_bytes(entry: &Entry) -> usize {
     let dumped = match entry.held() {
-        Held::Text(text) => dump(&Value::Str(text.to_vec()), VERSION_DUMP, Compression::Lzf),
+        Held::Text(text) => {
+            text.with(|bytes| dump(ValueRef::Str(bytes), VERSION_DUMP, Compression::Lzf))
+        }
         Held::Value(value) => dump(value, VERSION_DUMP, Compression::Lzf),
     };
     dumped.len() - DUMP_FRAME_BYTES
@@ -38,7 +40,7 @@ pub(super) fn object(ax: &mut AdminCtx) -> CmdResult {
         serialized_bytes(entry),
         entry.access(),
     );
-    if let Held::Value(Value::List(list)) = entry.held()
+    if let Held::Value(ValueRef::List(list)) = entry.held()
         && let Some(quicklist) = list.quicklist()
     {
         let nodes = quicklist.node_count();
@@ -79,9 +81,9 @@ pub(super) fn htstats_key(ax: &mut AdminCtx) -> CmdResult {
     let key = ax.cx.args.bytes()?;
     let entry = ax.cx.db.peek_entry(key).ok_or(CmdError::NoSuchKey)?;
     let elements = match entry.held() {
-        Held::Value(Value::Set(set)) if entry.encoding() == "hashtable" => set.len(),
-        Held::Value(Value::Hash(hash)) if entry.encoding() == "hashtable" => hash.len(),
-        Held::Value(Value::Zset(zset)) if entry.encoding() == "skiplist" => zset.len(),
+        Held::Value(ValueRef::Set(set)) if entry.encoding() == "hashtable" => set.len(),
+        Held::Value(ValueRef::Hash(hash)) if entry.encoding() == "hashtable" => hash.len(),
+        Held::Value(ValueRef::Zset(zset)) if entry.encoding() == "skiplist" => zset.len(),
         _ => {
             return Err(CmdError::err(
                 "The value stored at the specified key is not represented using an hash table",

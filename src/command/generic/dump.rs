@@ -14,7 +14,7 @@ use crate::persist::rdb::format::Dialect;
 use crate::persist::rdb::writer::Compression;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
-use crate::value::Value;
+use crate::value::{Value, ValueRef};
 
 /// DUMP key
 pub(super) fn dump(cx: &mut Ctx) -> CmdResult {
@@ -30,7 +30,9 @@ pub(super) fn payload(entry: &Entry, env: &Env) -> Vec<u8> {
     let (version, compressed) = env.dumps;
     let compression = if compressed { Compression::Lzf } else { Compression::Off };
     match entry.held() {
-        Held::Text(text) => encode::dump(&Value::Str(text.to_vec()), version, compression),
+        Held::Text(text) => {
+            text.with(|bytes| encode::dump(ValueRef::Str(bytes), version, compression))
+        }
         Held::Value(value) => encode::dump(value, version, compression),
     }
 }

@@ -112,7 +112,7 @@ fn duplicate(entry: &Entry, key: &[u8]) -> Entry {
         Held::Text(Text::Int(number)) => New::Int(number),
         Held::Text(Text::Bytes(bytes)) if entry.encoding() == "raw" => New::Changed(bytes),
         Held::Text(Text::Bytes(bytes)) => New::Bytes(bytes),
-        Held::Value(value) => New::Value(value.clone()),
+        Held::Value(value) => New::Value(value.to_value()),
     };
     Entry::new(key, new, entry.deadline())
 }

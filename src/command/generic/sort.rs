@@ -11,7 +11,7 @@ use crate::keyspace::event::Event;
 use crate::keyspace::view::Deadline;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
-use crate::value::{Hash, Kind, List, Value};
+use crate::value::{Hash, Kind, List, Value, ValueRef};
 
 const BY_DENIED: &str = "ERR BY option of SORT denied due to insufficient ACL permissions.";
 const GET_DENIED: &str = "ERR GET option of SORT denied due to insufficient ACL permissions.";
@@ -111,9 +111,9 @@ fn sort_as(cx: &mut Ctx, access: Access) -> CmdResult {
 fn elements(cx: &mut Ctx, key: &[u8]) -> Result<(Option<Kind>, Vec<Vec<u8>>), CmdError> {
     let Some(entry) = cx.db.read_entry(key) else { return Ok((None, Vec::new())) };
     let all = match entry.held() {
-        Held::Value(Value::List(list)) => list.iter().map(|item| item.to_vec()).collect(),
-        Held::Value(Value::Set(set)) => set.iter().map(|item| item.to_vec()).collect(),
-        Held::Value(Value::Zset(zset)) => zset.iter().map(|(item, _)| item.to_vec()).collect(),
+        Held::Value(ValueRef::List(list)) => list.iter().map(|item| item.to_vec()).collect(),
+        Held::Value(ValueRef::Set(set)) => set.iter().map(|item| item.to_vec()).collect(),
+        Held::Value(ValueRef::Zset(zset)) => zset.iter().map(|(item, _)| item.to_vec()).collect(),
         _ => return Err(CmdError::WrongType),
     };
     Ok((Some(entry.kind()), all))

@@ -7,7 +7,7 @@ use crate::keyspace::entry::{Entry, Held};
 use crate::resp::args::Args;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
-use crate::value::{Limits, Set, Value, Zset};
+use crate::value::{Limits, Set, ValueRef, Zset};
 
 use super::range::store;
 use super::{Scores, member, members_head};
@@ -194,8 +194,8 @@ impl<'a> Source<'a> {
     fn of(entry: Option<&'a Entry>) -> Result<Source<'a>, CmdError> {
         match entry.map(Entry::held) {
             None => Ok(Source::Nothing),
-            Some(Held::Value(Value::Set(set))) => Ok(Source::Set(set)),
-            Some(Held::Value(Value::Zset(zset))) => Ok(Source::Zset(zset)),
+            Some(Held::Value(ValueRef::Set(set))) => Ok(Source::Set(set)),
+            Some(Held::Value(ValueRef::Zset(zset))) => Ok(Source::Zset(zset)),
             Some(_) => Err(CmdError::WrongType),
         }
     }

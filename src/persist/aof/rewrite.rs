@@ -10,7 +10,7 @@ use crate::ds::deadlines::Deadlines;
 use crate::ds::listpack::Item;
 use crate::persist::sink::Sink;
 use crate::value::stream::{Group, Log, StreamId};
-use crate::value::{Stream, Value};
+use crate::value::{Stream, ValueRef};
 
 /// Elements (members, fields) that one command adds.
 const ELEMENTS_PER_COMMAND: usize = 64;
@@ -73,12 +73,17 @@ impl<S: Sink> CommandWriter<S> {
     }
 
     /// A key with its value and its deadline.
-    pub fn entry(&mut self, key: &[u8], deadline: Option<UnixMs>, value: &Value) -> io::Result<()> {
+    pub fn entry(
+        &mut self,
+        key: &[u8],
+        deadline: Option<UnixMs>,
+        value: ValueRef<'_>,
+    ) -> io::Result<()> {
         match value {
-            Value::Str(text) => self.command(&[b"SET", key, text])?,
-            Value::List(list) => self.singles(b"RPUSH", key, list.len(), list.iter())?,
-            Value::Set(set) => self.singles(b"SADD", key, set.len(), set.iter())?,
-            Value::Hash(hash) => {
+            ValueRef::Str(text) => self.command(&[b"SET", key, text])?,
+            ValueRef::List(list) => self.singles(b"RPUSH", key, list.len(), list.iter())?,
+            ValueRef::Set(set) => self.singles(b"SADD", key, set.len(), set.iter())?,
+            ValueRef::Hash(hash) => {
                 let pairs = hash.iter();
                 self.pairs(b"HMSET", key, hash.len(), pairs, |out, (field, value)| {
                     out.item(field)?;
@@ -90,7 +95,7 @@ impl<S: Sink> CommandWriter<S> {
                     self.command(&[b"HPEXPIREAT", key, at, b"FIELDS", b"1", field])?;
                 }
             }
-            Value::Zset(zset) => {
+            ValueRef::Zset(zset) => {
                 let mut text = Vec::new();
                 self.pairs(b"ZADD", key, zset.len(), zset.iter(), |out, (member, score)| {
                     text.clear();
@@ -99,7 +104,7 @@ impl<S: Sink> CommandWriter<S> {
                     out.item(member)
                 })?;
             }
-            Value::Stream(stream) => self.stream(key, stream)?,
+            ValueRef::Stream(stream) => self.stream(key, stream)?,
         }
         self.deadline(key, deadline)
     }

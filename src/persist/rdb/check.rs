@@ -133,7 +133,7 @@ impl Checker<'_> {
         let end = record.offset + record.payload.len() as u64;
         let decoded = decode(record.code, dialect, &record.payload, &Limits::default());
         if let Ok(value) = &decoded {
-            self.counts.subexpires += u64::from(value.element_deadline().is_some());
+            self.counts.subexpires += u64::from(value.view().element_deadline().is_some());
         }
         let broken = match decoded {
             Ok(_) | Err(DecodeError::Module(_) | DecodeError::Unsupported(_)) => None,

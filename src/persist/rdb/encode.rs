@@ -13,7 +13,7 @@ use crate::ds::deadlines::Deadlines;
 use crate::ds::listpack::{Item, Listpack};
 use crate::ds::quicklist::NodeRef;
 use crate::persist::sink::Sink;
-use crate::value::Value;
+use crate::value::ValueRef;
 use crate::value::hash::Hash;
 use crate::value::list::List;
 use crate::value::set::Set;
@@ -28,28 +28,30 @@ const VERSION_SET_LISTPACK: u32 = 11;
 const VERSION_STREAM_ACTIVE_TIMES: u32 = 11;
 
 /// The type code of `value` in this version.
-pub fn type_code(value: &Value, version: u32) -> u8 {
+pub fn type_code(value: ValueRef<'_>, version: u32) -> u8 {
     let packs = version >= VERSION_LISTPACKS;
     match value {
-        Value::Str(_) => typecode::STRING,
-        Value::List(_) if packs => typecode::LIST_QUICKLIST_2,
-        Value::List(_) => typecode::LIST,
-        Value::Set(set) => match (set.intset(), set.listpack()) {
+        ValueRef::Str(_) => typecode::STRING,
+        ValueRef::List(_) if packs => typecode::LIST_QUICKLIST_2,
+        ValueRef::List(_) => typecode::LIST,
+        ValueRef::Set(set) => match (set.intset(), set.listpack()) {
             (Some(_), _) => typecode::SET_INTSET,
             (_, Some(_)) if version >= VERSION_SET_LISTPACK => typecode::SET_LISTPACK,
             _ => typecode::SET,
         },
-        Value::Hash(hash) if hash.deadlines().is_some() => match hash.listpack() {
+        ValueRef::Hash(hash) if hash.deadlines().is_some() => match hash.listpack() {
             Some(_) => typecode::HASH_LISTPACK_EX,
             None => typecode::HASH_METADATA,
         },
-        Value::Hash(hash) if packs && hash.listpack().is_some() => typecode::HASH_LISTPACK,
-        Value::Hash(_) => typecode::HASH,
-        Value::Zset(zset) if packs && zset.listpack().is_some() => typecode::ZSET_LISTPACK,
-        Value::Zset(_) => typecode::ZSET_2,
-        Value::Stream(_) if version >= VERSION_STREAM_ACTIVE_TIMES => typecode::STREAM_LISTPACKS_3,
-        Value::Stream(_) if packs => typecode::STREAM_LISTPACKS_2,
-        Value::Stream(_) => typecode::STREAM_LISTPACKS,
+        ValueRef::Hash(hash) if packs && hash.listpack().is_some() => typecode::HASH_LISTPACK,
+        ValueRef::Hash(_) => typecode::HASH,
+        ValueRef::Zset(zset) if packs && zset.listpack().is_some() => typecode::ZSET_LISTPACK,
+        ValueRef::Zset(_) => typecode::ZSET_2,
+        ValueRef::Stream(_) if version >= VERSION_STREAM_ACTIVE_TIMES => {
+            typecode::STREAM_LISTPACKS_3
+        }
+        ValueRef::Stream(_) if packs => typecode::STREAM_LISTPACKS_2,
+        ValueRef::Stream(_) => typecode::STREAM_LISTPACKS,
     }
 }
 
@@ -68,7 +70,7 @@ pub fn functions(sources: &[std::sync::Arc<[u8]>]) -> Vec<u8> {
 
 /// The DUMP payload of a value, of version 11 or one before it; a value that only 12 can say is of
 /// version 12.
-pub fn dump(value: &Value, newest: u16, compression: Compression) -> Vec<u8> {
+pub fn dump(value: ValueRef<'_>, newest: u16, compression: Compression) -> Vec<u8> {
     let footer = match value.element_deadline() {
         Some(_) => VERSION_FIELD_DEADLINES as u16,
         None => newest.min(VERSION_DUMP),
@@ -86,7 +88,12 @@ pub fn dump(value: &Value, newest: u16, compression: Compression) -> Vec<u8> {
 
 impl<S: Sink> Writer<S> {
     /// A key with its value.
-    pub fn entry(&mut self, key: &[u8], facts: KeyFacts, value: &Value) -> Result<(), WriteError> {
+    pub fn entry(
+        &mut self,
+        key: &[u8],
+        facts: KeyFacts,
+        value: ValueRef<'_>,
+    ) -> Result<(), WriteError> {
         let version = self.settings().version;
         if version < VERSION_FIELD_DEADLINES && value.element_deadline().is_some() {
             let what = "hash fields with deadlines";
@@ -119,15 +126,15 @@ impl<S: Sink> Writer<S> {
     }
 
     /// The bytes of a value, in the form that `type_code` names.
-    pub fn value(&mut self, value: &Value) -> io::Result<()> {
+    pub fn value(&mut self, value: ValueRef<'_>) -> io::Result<()> {
         let code = type_code(value, self.settings().version);
         match value {
-            Value::Str(text) => self.string(text),
-            Value::List(list) => self.list(list, code),
-            Value::Set(set) => self.set(set, code),
-            Value::Hash(hash) => self.hash(hash, code),
-            Value::Zset(zset) => self.zset(zset, code),
-            Value::Stream(stream) => stream::write(self, stream, code),
+            ValueRef::Str(text) => self.string(text),
+            ValueRef::List(list) => self.list(list, code),
+            ValueRef::Set(set) => self.set(set, code),
+            ValueRef::Hash(hash) => self.hash(hash, code),
+            ValueRef::Zset(zset) => self.zset(zset, code),
+            ValueRef::Stream(stream) => stream::write(self, stream, code),
         }
     }
 

@@ -160,8 +160,8 @@ mod tests {
     use super::super::format::Dialect;
     use super::super::writer::{Compression, Settings};
     use super::*;
-    use crate::value::Limits;
     use crate::value::stream::NewId;
+    use crate::value::{Limits, ValueRef};
 
     /// A stream with two nodes, a gap, and a group whose consumers have something pending.
     fn sample() -> Stream {
@@ -185,10 +185,10 @@ mod tests {
 
     fn written(stream: &Stream, version: u32) -> (u8, Vec<u8>) {
         let settings = Settings { version, compression: Compression::Off, checksum: false };
-        let value = Value::Stream(stream.clone());
+        let value = ValueRef::Stream(stream);
         let mut writer = Writer::new(Vec::new(), settings).unwrap();
-        writer.value(&value).unwrap();
-        (super::super::encode::type_code(&value, version), writer.into_sink().unwrap())
+        writer.value(value).unwrap();
+        (super::super::encode::type_code(value, version), writer.into_sink().unwrap())
     }
 
     fn parsed(code: u8, payload: &[u8]) -> Option<Stream> {

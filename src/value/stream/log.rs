@@ -178,10 +178,7 @@ impl Log {
                 let base = *last.key();
                 last.get_mut().append(base, id, words);
             }
-            last => {
-                if let Some(mut last) = last {
-                    last.get_mut().shrink_to_fit();
-                }
+            _ => {
                 self.nodes.insert(id, Node::new(words));
             }
         }

@@ -8,7 +8,7 @@ pub mod node;
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 
-use crate::value::{Kind, Limits, Value, Variant};
+use crate::value::{Kind, Limits, Value, ValueMut, ValueRef, Variant};
 
 pub use group::{Consumer, ConsumerId, Group, Pending};
 pub use id::{NewId, StreamId};
@@ -67,16 +67,16 @@ impl DerefMut for Stream {
 impl Variant for Stream {
     const KIND: Kind = Kind::Stream;
 
-    fn of(value: &Value) -> Option<&Stream> {
+    fn of(value: ValueRef<'_>) -> Option<&Stream> {
         match value {
-            Value::Stream(stream) => Some(stream),
+            ValueRef::Stream(stream) => Some(stream),
             _ => None,
         }
     }
 
-    fn of_mut(value: &mut Value) -> Option<&mut Stream> {
+    fn of_mut(value: ValueMut<'_>) -> Option<&mut Stream> {
         match value {
-            Value::Stream(stream) => Some(stream),
+            ValueMut::Stream(stream) => Some(stream),
             _ => None,
         }
     }

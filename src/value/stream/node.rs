@@ -90,11 +90,6 @@ impl Node {
         }
     }
 
-    /// Gives back spare room.
-    pub fn shrink_to_fit(&mut self) {
-        self.pack.shrink_to_fit();
-    }
-
     /// Appends an entry whose id is greater than those here.
     pub fn append<'w>(
         &mut self,
