@@ -404,6 +404,15 @@ impl Listpack {
         self.update_header(0);
     }
 
+    /// Takes the first element, or the last, and hands it to `f`.
+    pub fn pop_with<R>(&mut self, last: bool, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
+        let view = self.view();
+        let pos = if last { view.last() } else { view.first() }?;
+        let result = f(view.item(pos));
+        self.remove(pos);
+        Some(result)
+    }
+
     /// Removes the element at a position; the one after it then stands there, or the end.
     pub fn remove(&mut self, pos: usize) {
         self.remove_many(pos, 1);

@@ -308,12 +308,18 @@ impl Quicklist {
 
     /// Takes an element from an end, and hands it to `f`.
     pub fn pop_with<R>(&mut self, side: Side, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
-        let index = match side {
-            Side::Head => 0,
-            Side::Tail => self.len.checked_sub(1)?,
+        let at = self.end(side)?;
+        let node = self.node_mut(at);
+        let result = match &mut node.data {
+            Data::Packed(listpack) => listpack.pop_with(side == Side::Tail, f)?,
+            Data::Plain(bytes) => f(Item::Bytes(bytes)),
         };
-        let result = f(self.get(index)?);
-        self.remove_range(index, 1);
+        node.len -= 1;
+        let emptied = node.len == 0;
+        self.count(at.chunk, -1);
+        if emptied {
+            self.remove_node(at);
+        }
         Some(result)
     }
 
@@ -576,11 +582,22 @@ impl Quicklist {
             }
             left = index - behind;
         }
-        for (node, held) in self.chunks[chunk].nodes.iter().enumerate() {
-            if left < held.len {
-                return Some((At { chunk, node }, left));
+        let Chunk { nodes, len } = &self.chunks[chunk];
+        if left <= len / 2 {
+            for (node, held) in nodes.iter().enumerate() {
+                if left < held.len {
+                    return Some((At { chunk, node }, left));
+                }
+                left -= held.len;
             }
-            left -= held.len;
+        } else {
+            let mut behind = *len;
+            for (node, held) in nodes.iter().enumerate().rev() {
+                behind -= held.len;
+                if behind <= left {
+                    return Some((At { chunk, node }, left - behind));
+                }
+            }
         }
         unreachable!("a chunk's length is that of its nodes")
     }
