@@ -12,7 +12,7 @@ use rekeep::persist::aof::rewrite::CommandWriter;
 use rekeep::persist::rdb::decode::{DecodeError, decode};
 use rekeep::persist::rdb::dump::{VerifyDump, verify};
 use rekeep::persist::rdb::encode::dump;
-use rekeep::persist::rdb::reader::{Checksum, Event, KeyRecord, Reader, Verify};
+use rekeep::persist::rdb::reader::{Checksum, Event, KeyRecord, Reader, Run, Verify};
 use rekeep::persist::rdb::writer::{About, Compression, KeyFacts, Settings, Writer};
 use rekeep::value::limits::Limits;
 use rekeep::value::stream::StreamId;
@@ -43,7 +43,7 @@ fn snapshots() -> Vec<PathBuf> {
 
 #[derive(Default)]
 struct File {
-    keys: Vec<KeyRecord>,
+    keys: Run,
     functions: Vec<Vec<u8>>,
     checksum: Option<Checksum>,
 }
@@ -53,8 +53,7 @@ fn read_all(bytes: &[u8]) -> Result<File, String> {
     let mut reader = Reader::open(bytes, total, Verify::Checksum).map_err(|e| e.to_string())?;
     let mut file = File::default();
     loop {
-        match reader.next_event().map_err(|error| error.to_string())? {
-            Event::Key(record) => file.keys.push(record),
+        match reader.next_event(&mut file.keys).map_err(|error| error.to_string())? {
             Event::Function(source) => file.functions.push(source),
             Event::End(sum) => {
                 file.checksum = Some(sum);
@@ -67,7 +66,7 @@ fn read_all(bytes: &[u8]) -> Result<File, String> {
 
 fn decoded(record: &KeyRecord, limits: &Limits) -> Result<Value, DecodeError> {
     let dialect = rekeep::persist::rdb::format::Dialect::Redis;
-    decode(record.code, dialect, &record.payload, limits)
+    decode(record.facts.code, dialect, record.payload, limits)
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -175,16 +174,16 @@ fn reader_and_decoder_take_every_file_of_real_servers() {
         if let Some(expected) = &expected {
             assert_eq!(file.keys.len(), expected.len(), "{path:?}");
         }
-        for record in &file.keys {
-            let key = text(&record.key);
-            let value = match decoded(record, &Limits::default()) {
+        for record in file.keys.iter() {
+            let key = text(&record.name().unwrap());
+            let value = match decoded(&record, &Limits::default()) {
                 Err(DecodeError::Unsupported(_)) => continue,
                 other => other.unwrap_or_else(|error| panic!("{path:?} {key}: {error}")),
             };
             let Some(expected) = &expected else { continue };
-            let line = &expected[&(record.db, key.clone())];
+            let line = &expected[&(record.facts.db, key.clone())];
             assert_eq!(shown(&value), line["value"], "{path:?} {key}");
-            let deadline = record.deadline.map(|UnixMs(ms)| ms);
+            let deadline = record.facts.deadline.map(|UnixMs(ms)| ms);
             assert_eq!(deadline, line["expire_at_ms"].as_u64(), "{path:?} {key}");
         }
     }
@@ -194,11 +193,11 @@ fn reader_and_decoder_take_every_file_of_real_servers() {
 fn decoder_refuses_the_corrupt_and_tells_the_empty() {
     let bytes = std::fs::read(legacy().join("corrupt_ziplist.rdb")).unwrap();
     let file = read_all(&bytes).unwrap();
-    let broken = |record: &&KeyRecord| decoded(record, &Limits::default()).is_err();
-    assert_eq!(file.keys.iter().find(broken).unwrap().key, b"key:000000000091");
+    let broken = |record: &KeyRecord| decoded(record, &Limits::default()).is_err();
+    assert_eq!(file.keys.iter().find(broken).unwrap().shown(), "key:000000000091");
     let bytes = std::fs::read(legacy().join("corrupt_empty_keys.rdb")).unwrap();
-    for record in read_all(&bytes).unwrap().keys {
-        let key = text(&record.key);
+    for record in read_all(&bytes).unwrap().keys.iter() {
+        let key = text(&record.name().unwrap());
         assert_eq!(decoded(&record, &Limits::default()).err(), Some(DecodeError::Empty), "{key}");
     }
 }
@@ -208,10 +207,10 @@ fn samples() -> Vec<(String, Value)> {
     let mut samples = Vec::new();
     for path in snapshots().into_iter().filter(|path| !path.to_string_lossy().contains("corrupt")) {
         let stem = path.to_string_lossy().into_owned();
-        for record in read_all(&std::fs::read(&path).unwrap()).unwrap().keys {
+        for record in read_all(&std::fs::read(&path).unwrap()).unwrap().keys.iter() {
             for limits in [Limits::default(), narrow()] {
                 if let Ok(value) = decoded(&record, &limits) {
-                    samples.push((format!("{stem} {}", text(&record.key)), value));
+                    samples.push((format!("{stem} {}", text(&record.name().unwrap())), value));
                 }
             }
         }
@@ -286,8 +285,8 @@ fn writer_then_reader_is_the_same_in_every_version() {
             assert_eq!(file.checksum, Some(Checksum::Ok));
             assert_eq!(file.keys.len(), samples.len());
             for (record, (key, value)) in file.keys.iter().zip(&samples) {
-                assert_eq!(text(&record.key), *key);
-                let read = decoded(record, &Limits::default()).unwrap();
+                assert_eq!(text(&record.name().unwrap()), *key);
+                let read = decoded(&record, &Limits::default()).unwrap();
                 let (mut read, mut value) = (shown(&read), shown(value));
                 if version == 9 {
                     forget_what_version_9_does(&mut read);
@@ -349,9 +348,11 @@ fn every_truncation_and_flip_is_an_error_or_a_value() {
 /// Reads and decodes as far as it goes, whatever the checksum says.
 fn try_all(bytes: &[u8]) {
     let Ok(mut reader) = Reader::open(bytes, None, Verify::Nothing) else { return };
-    while let Ok(event) = reader.next_event() {
+    let mut run = Run::default();
+    while let Ok(event) = reader.next_event(&mut run) {
         match event {
-            Event::Key(record) => {
+            Event::Key => {
+                let record = run.last().unwrap();
                 if let Ok(value) = decoded(&record, &Limits::default()) {
                     let _ = shown(&value);
                 }

@@ -145,10 +145,12 @@ pub fn decompress(input: &[u8], expected: usize) -> Result<Vec<u8>, LzfError> {
         if out.len() + len > expected {
             return Err(LzfError::Length);
         }
-        if distance >= len {
-            out.extend_from_within(from..from + len);
-        } else {
-            (from..from + len).for_each(|at| out.push(out[at]));
+        // A match may reach into what it makes: then that repeats, and each copy doubles it.
+        let mut left = len;
+        while left > 0 {
+            let step = left.min(out.len() - from);
+            out.extend_from_within(from..from + step);
+            left -= step;
         }
     }
     if out.len() == expected { Ok(out) } else { Err(LzfError::Length) }

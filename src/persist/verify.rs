@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::base::crc::Crc64;
 use crate::base::fs::{Disk, DiskFile};
 use crate::persist::aof::manifest::Seal;
-use crate::persist::rdb::reader::{Event, Reader, Verify, is_snapshot};
+use crate::persist::rdb::reader::{Event, Reader, Run, Verify, is_snapshot};
 use crate::persist::snapshot::SnapshotError;
 
 /// Bytes read at a time.
@@ -58,7 +58,10 @@ pub fn verify(disk: &Disk, path: &Path, wanted: Seal) -> Result<(), SnapshotErro
 /// Every entry of a snapshot can be found, and its own checksum holds.
 fn walk(through: &mut Through, size: u64) -> Result<(), crate::persist::rdb::reader::RdbError> {
     let mut reader = Reader::open(through, Some(size), Verify::Checksum)?;
-    while !matches!(reader.next_event()?, Event::End(_)) {}
+    let mut run = Run::default();
+    while !matches!(reader.next_event(&mut run)?, Event::End(_)) {
+        run.clear(BLOCK_BYTES);
+    }
     Ok(())
 }
 

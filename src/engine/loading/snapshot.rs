@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
 use parking_lot::Mutex;
 
@@ -19,11 +19,10 @@ use crate::keyspace::effects::{Effects, Env};
 use crate::keyspace::entry::{Entry, New};
 use crate::keyspace::lock::{Hold, SHARDS, ShardSet, shard_of};
 use crate::keyspace::view::DbView;
-use crate::persist::rdb::decode::{DecodeError, decode};
-use crate::persist::rdb::format::Dialect;
-use crate::persist::rdb::reader::{Event, KeyRecord, RdbError, Reader, Verify};
+use crate::persist::rdb::decode::{DecodeError, decode, decode_string};
+use crate::persist::rdb::format::{Dialect, typecode};
+use crate::persist::rdb::reader::{Event, Facts, KeyRecord, RdbError, Reader, Run, Verify};
 use crate::script::library::{self, Functions};
-use crate::value::Value;
 
 /// Keys handed to a decoding thread at a time.
 const BATCH_KEYS: usize = 256;
@@ -31,14 +30,16 @@ const BATCH_KEYS: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
 /// Batches that wait for a decoding thread at the most.
 const BATCHES_WAITING: usize = 8;
+/// Room of a batch that is used again.
+const BATCH_BYTES_KEPT: usize = 2 * BATCH_BYTES;
 
 /// A key's entry on its way into the keyspace.
 struct Ready {
-    key: Vec<u8>,
     entry: Entry,
     db: u32,
     hash: u64,
-    offset: u64,
+    /// Which of its batch it is.
+    index: usize,
 }
 
 struct Shared<'l> {
@@ -102,7 +103,11 @@ pub(super) fn load_rdb<R: Read>(
     };
     match target {
         Target::Held(hold) => {
-            let mut insert = |records: Vec<KeyRecord>| shared.insert_all(records, Some(hold));
+            let mut insert = |mut run: Run| {
+                shared.insert_all(&run, Some(hold));
+                run.clear(BATCH_BYTES_KEPT);
+                run
+            };
             read_events(&shared, &mut reader, &mut insert)
         }
         Target::Parallel | Target::Nowhere => load_in_parallel(&shared, &mut reader),
@@ -130,16 +135,18 @@ pub(super) fn load_rdb<R: Read>(
 
 fn load_in_parallel<R: Read>(shared: &Shared<'_>, reader: &mut Reader<R>) -> Result<(), LoadError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-    let (sender, receiver) = sync_channel::<Vec<KeyRecord>>(BATCHES_WAITING);
+    let (sender, receiver) = sync_channel::<Run>(BATCHES_WAITING);
+    let (done, spare) = channel::<Run>();
     let receiver = Arc::new(Mutex::new(receiver));
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            let receiver = Arc::clone(&receiver);
-            scope.spawn(move || take_batches(shared, &receiver));
+            let (receiver, done) = (Arc::clone(&receiver), done.clone());
+            scope.spawn(move || take_batches(shared, &receiver, &done));
         }
-        let mut insert = |records: Vec<KeyRecord>| {
+        let mut insert = |run: Run| {
             // The threads end only when the sender is dropped.
-            let _ = sender.send(records);
+            let _ = sender.send(run);
+            spare.try_recv().unwrap_or_default()
         };
         let read = read_events(shared, reader, &mut insert);
         drop(sender);
@@ -147,11 +154,14 @@ fn load_in_parallel<R: Read>(shared: &Shared<'_>, reader: &mut Reader<R>) -> Res
     })
 }
 
-fn take_batches(shared: &Shared<'_>, batches: &Mutex<Receiver<Vec<KeyRecord>>>) {
+fn take_batches(shared: &Shared<'_>, batches: &Mutex<Receiver<Run>>, done: &Sender<Run>) {
     loop {
         let batch = batches.lock().recv();
-        let Ok(records) = batch else { return };
-        shared.insert_all(records, None);
+        let Ok(mut run) = batch else { return };
+        shared.insert_all(&run, None);
+        run.clear(BATCH_BYTES_KEPT);
+        // The reader may have come to its end.
+        let _ = done.send(run);
     }
 }
 
@@ -163,21 +173,20 @@ fn damaged(path: &str, error: RdbError, read_bytes: u64) -> LoadError {
     LoadError::Rdb { path: path.to_owned(), error, place }
 }
 
-/// Reads the snapshot to its end and hands its keys over in batches.
+/// Reads the snapshot to its end and hands its keys over in batches; `insert` gives room for the next.
 fn read_events<R: Read>(
     shared: &Shared<'_>,
     reader: &mut Reader<R>,
-    insert: &mut dyn FnMut(Vec<KeyRecord>),
+    insert: &mut dyn FnMut(Run) -> Run,
 ) -> Result<(), LoadError> {
     let core = shared.core;
-    let mut records = Vec::new();
-    let mut bytes = 0;
+    let mut run = Run::default();
     let mut progress = ProgressLog::new();
     let from = core.persist.loading.done.load(Ordering::Relaxed);
     let mut functions = Vec::new();
     let mut db = 0;
     loop {
-        let event = reader.next_event();
+        let event = reader.next_event(&mut run);
         match event.map_err(|error| damaged(&shared.path, error, reader.offset()))? {
             Event::Aux { .. } if shared.dry => {}
             Event::Aux { key, value } => tell_aux(core, &key, &value),
@@ -202,12 +211,9 @@ fn read_events<R: Read>(
                      '{name}'"
                 )));
             }
-            Event::Key(record) => {
-                bytes += record.payload.len();
-                records.push(record);
-                if records.len() >= BATCH_KEYS || bytes >= BATCH_BYTES {
-                    insert(std::mem::take(&mut records));
-                    bytes = 0;
+            Event::Key => {
+                if run.len() >= BATCH_KEYS || run.bytes() >= BATCH_BYTES {
+                    run = insert(run);
                     core.persist.loading.done.store(from + reader.offset(), Ordering::Relaxed);
                     progress.tell(core);
                 }
@@ -219,7 +225,7 @@ fn read_events<R: Read>(
             return Ok(());
         }
     }
-    insert(records);
+    insert(run);
     core.persist.loading.done.store(from + reader.offset(), Ordering::Relaxed);
     let replaces = shared.how.duplicates == Duplicates::Replace;
     let nowhere = Functions::default();
@@ -266,14 +272,14 @@ impl Shared<'_> {
     }
 
     /// Decodes all of a batch while the places where they belong come near, then inserts them.
-    fn insert_all(&self, records: Vec<KeyRecord>, hold: Option<&mut Hold>) {
+    fn insert_all(&self, run: &Run, hold: Option<&mut Hold>) {
         let mut hold = hold;
-        let mut batch = Vec::with_capacity(records.len());
-        for record in records {
+        let mut batch = Vec::with_capacity(run.len());
+        for (index, record) in run.iter().enumerate() {
             if self.failed.load(Ordering::Relaxed) {
                 return;
             }
-            match self.decode(record) {
+            match self.decode(record, index) {
                 Ok(Some(ready)) => {
                     self.core.keyspace.prefetch_bucket(ready.hash);
                     batch.push(ready);
@@ -283,9 +289,14 @@ impl Shared<'_> {
             }
         }
         let count = batch.len() as u64;
+        let mut fx = Effects::default();
         for ready in batch {
-            if let Err(error) = self.insert(ready, hold.as_deref_mut()) {
-                return self.fail(error);
+            let index = ready.index;
+            if self.insert(ready, hold.as_deref_mut(), &mut fx)
+                && self.how.duplicates == Duplicates::Refuse
+            {
+                let twice = run.iter().nth(index).expect("the key is of this batch");
+                return self.fail(self.damaged(&twice, "the key is there twice".to_owned()));
             }
         }
         self.loaded.fetch_add(count, Ordering::Relaxed);
@@ -297,68 +308,63 @@ impl Shared<'_> {
         self.error.lock().get_or_insert(error);
     }
 
-    fn damaged(&self, key: &[u8], offset: u64, what: String) -> LoadError {
-        let key = String::from_utf8_lossy(key).into_owned();
-        LoadError::Key { path: self.path.clone(), key, offset, what }
+    fn damaged(&self, record: &KeyRecord<'_>, what: String) -> LoadError {
+        let (path, key) = (self.path.clone(), record.shown());
+        LoadError::Key { path, key, offset: record.facts.offset, what }
     }
 
     /// The entry of a record, unless its deadline has passed or it holds nothing.
-    fn decode(&self, record: KeyRecord) -> Result<Option<Ready>, LoadError> {
-        if self.how.skip_expired && record.deadline.is_some_and(|at| at < self.env.now) {
+    fn decode(&self, record: KeyRecord<'_>, index: usize) -> Result<Option<Ready>, LoadError> {
+        let facts = record.facts;
+        if self.how.skip_expired && facts.deadline.is_some_and(|at| at < self.env.now) {
             self.expired.fetch_add(1, Ordering::Relaxed);
             return Ok(None);
         }
-        let value = match decode(record.code, self.dialect, &record.payload, &self.env.limits) {
-            Ok(value) => value,
-            Err(DecodeError::Empty) => {
-                let told = self.emptied.fetch_add(1, Ordering::Relaxed);
-                if told < 10 {
-                    let key = String::from_utf8_lossy(&record.key);
-                    tracing::info!("rdbLoadObject skipping empty key: {key}");
-                }
+        let wrong = |error: DecodeError| self.damaged(&record, error.to_string());
+        let name = record.name().map_err(|error| wrong(error.into()))?;
+        let mut entry = if facts.code == typecode::STRING {
+            let text = decode_string(record.payload).map_err(wrong)?;
+            if self.dry {
                 return Ok(None);
             }
-            Err(error) => return Err(self.damaged(&record.key, record.offset, error.to_string())),
-        };
-        if self.dry {
-            return Ok(None);
-        }
-        let new = match &value {
-            Value::Str(bytes) => New::Bytes(bytes),
-            _ => New::Value(value),
-        };
-        let mut entry = Entry::new(&record.key, new, record.deadline);
-        entry.set_access(self.access(&record));
-        let db =
-            u32::try_from(record.db).expect("read_events refuses databases that are not there");
-        let hash = hash_bytes(&record.key);
-        Ok(Some(Ready { key: record.key, entry, db, hash, offset: record.offset }))
-    }
-
-    fn insert(&self, ready: Ready, hold: Option<&mut Hold>) -> Result<(), LoadError> {
-        let Ready { key, entry, db, hash, offset } = ready;
-        let replaced = match hold {
-            Some(hold) => self.put(entry, db, hash, hold),
-            None => {
-                let mut set = ShardSet::default();
-                set.add(shard_of(hash));
-                self.put(entry, db, hash, &mut self.core.keyspace.lock(&set))
+            Entry::new(&name, New::Bytes(&text), facts.deadline)
+        } else {
+            match decode(facts.code, self.dialect, record.payload, &self.env.limits) {
+                Ok(_) if self.dry => return Ok(None),
+                Ok(value) => Entry::new(&name, New::Value(value), facts.deadline),
+                Err(DecodeError::Empty) => {
+                    let told = self.emptied.fetch_add(1, Ordering::Relaxed);
+                    if told < 10 {
+                        tracing::info!("rdbLoadObject skipping empty key: {}", record.shown());
+                    }
+                    return Ok(None);
+                }
+                Err(error) => return Err(wrong(error)),
             }
         };
-        if replaced && self.how.duplicates == Duplicates::Refuse {
-            return Err(self.damaged(&key, offset, "the key is there twice".to_owned()));
-        }
-        Ok(())
+        entry.set_access(self.access(facts));
+        let db = u32::try_from(facts.db).expect("read_events refuses databases that are not there");
+        let hash = hash_bytes(&name);
+        Ok(Some(Ready { entry, db, hash, index }))
     }
 
-    fn put(&self, entry: Entry, db: u32, hash: u64, hold: &mut Hold) -> bool {
-        let mut fx = Effects::default();
-        let mut view = DbView::new(hold, &self.env, &mut fx, db).with_hash(entry.key(), hash);
+    /// Puts a key where it belongs; says whether it was there already.
+    fn insert(&self, ready: Ready, hold: Option<&mut Hold>, fx: &mut Effects) -> bool {
+        let Ready { entry, db, hash, .. } = ready;
+        let mut own;
+        let hold = match hold {
+            Some(hold) => hold,
+            None => {
+                own = self.core.keyspace.lock_one(shard_of(hash));
+                &mut own
+            }
+        };
+        let mut view = DbView::new(hold, &self.env, fx, db).with_hash(entry.key(), hash);
         view.insert_loaded(entry)
     }
 
-    fn access(&self, record: &KeyRecord) -> u32 {
-        match (record.freq, record.idle_secs) {
+    fn access(&self, facts: &Facts) -> u32 {
+        match (facts.freq, facts.idle_secs) {
             (Some(freq), _) => ((self.env.now.0 / 60_000) as u32 & 0xffff) << 8 | u32::from(freq),
             (None, Some(idle)) => self.env.now.secs().saturating_sub(idle) as u32,
             (None, None) => self.env.now.secs() as u32,

@@ -6,10 +6,13 @@ use std::path::Path;
 
 use super::decode::{DecodeError, decode};
 use super::format::{Dialect, type_name};
-use super::reader::{Checksum, Doing, Event, KeyRecord, RdbError, Reader, Verify};
+use super::reader::{Checksum, Doing, Event, RdbError, Reader, Run, Verify};
 use crate::base::clock::UnixMs;
 use crate::base::fs::Disk;
 use crate::value::limits::Limits;
+
+/// Room that is kept from one key to the next.
+const RUN_BYTES_KEPT: usize = 1 << 20;
 
 /// Checks the file at `path`; true if the tool should exit with success.
 pub fn check(disk: &Disk, path: &Path, out: &mut dyn Write) -> io::Result<bool> {
@@ -32,7 +35,8 @@ pub fn check_stream(
     out: &mut dyn Write,
 ) -> io::Result<Option<u64>> {
     writeln!(out, "[offset 0] Checking RDB file {}", path.display())?;
-    let mut checker = Checker { out, counts: Counts::default(), current: None };
+    let mut checker =
+        Checker { out, counts: Counts::default(), current: None, run: Run::default() };
     let mut reader = match Reader::open(stream, total, Verify::Checksum) {
         Ok(reader) => reader,
         Err(error) => {
@@ -82,11 +86,13 @@ struct Checker<'a> {
     counts: Counts,
     /// The key being looked at and the type of its value.
     current: Option<(String, u8)>,
+    run: Run,
 }
 
 impl Checker<'_> {
     fn step<R: Read>(&mut self, reader: &mut Reader<R>) -> io::Result<Step> {
-        let event = match reader.next_event() {
+        self.run.clear(RUN_BYTES_KEPT);
+        let event = match reader.next_event(&mut self.run) {
             Ok(event) => event,
             Err(error) => {
                 let offset = error.offset().unwrap_or(reader.offset());
@@ -108,7 +114,7 @@ impl Checker<'_> {
             Event::ModuleAux { name } => {
                 writeln!(self.out, "[offset {offset}] MODULE AUX for: {name}")?;
             }
-            Event::Key(record) => return self.key(record, reader.dialect()),
+            Event::Key => return self.key(reader.dialect()),
             Event::End(sum) => {
                 match sum {
                     Checksum::Ok => writeln!(self.out, "[offset {offset}] Checksum OK")?,
@@ -126,12 +132,16 @@ impl Checker<'_> {
         Ok(Step::Further)
     }
 
-    fn key(&mut self, record: KeyRecord, dialect: Dialect) -> io::Result<Step> {
-        let name = String::from_utf8_lossy(&record.key).into_owned();
-        self.current = Some((name, record.code));
+    fn key(&mut self, dialect: Dialect) -> io::Result<Step> {
+        let record = self.run.last().expect("the reader has just added the key");
+        let facts = *record.facts;
+        self.current = Some((record.shown(), facts.code));
         self.counts.keys += 1;
-        let end = record.offset + record.payload.len() as u64;
-        let decoded = decode(record.code, dialect, &record.payload, &Limits::default());
+        let end = facts.offset + record.payload.len() as u64;
+        let decoded = match record.name() {
+            Ok(_) => decode(facts.code, dialect, record.payload, &Limits::default()),
+            Err(error) => Err(error.into()),
+        };
         if let Ok(value) = &decoded {
             self.counts.subexpires += u64::from(value.view().element_deadline().is_some());
         }
@@ -144,7 +154,7 @@ impl Checker<'_> {
             self.report(&text, end, Doing::ReadValue)?;
             return Ok(Step::Broken);
         }
-        if let Some(deadline) = record.deadline {
+        if let Some(deadline) = facts.deadline {
             self.counts.expires += 1;
             self.counts.already_expired += u64::from(deadline < UnixMs::now());
         }

@@ -1,5 +1,7 @@
 //! Values from their encoded bytes. Bytes are proved before they are trusted.
 
+use std::borrow::Cow;
+
 use super::format::{Dialect, NODE_PACKED, NODE_PLAIN, module_name, type_name, typecode};
 use super::packs;
 use super::slice::{Malformed, Slice};
@@ -58,7 +60,7 @@ pub fn decode(
     let mut input = Slice::new(payload);
     let decoder = Decoder { limits };
     let value = match code {
-        typecode::STRING => Value::Str(input.string()?.into_owned()),
+        typecode::STRING => return Ok(Value::Str(decode_string(payload)?.into_owned())),
         typecode::LIST => decoder.list(&mut input)?,
         typecode::LIST_ZIPLIST => {
             let mut nodes = List::builder(limits);
@@ -96,10 +98,23 @@ pub fn decode(
         typecode::MODULE_2 => return Err(DecodeError::Module(module_name(input.length()?))),
         other => return Err(unsupported(other)),
     };
-    if input.left() > 0 {
-        return Err(DecodeError::Corrupt(format!("{} bytes too many in a value", input.left())));
-    }
+    all_read(&input)?;
     Ok(value)
+}
+
+/// The string that `payload` encodes, all of it.
+pub fn decode_string(payload: &[u8]) -> Result<Cow<'_, [u8]>, DecodeError> {
+    let mut input = Slice::new(payload);
+    let text = input.string()?;
+    all_read(&input)?;
+    Ok(text)
+}
+
+fn all_read(input: &Slice<'_>) -> Result<(), DecodeError> {
+    match input.left() {
+        0 => Ok(()),
+        left => Err(DecodeError::Corrupt(format!("{left} bytes too many in a value"))),
+    }
 }
 
 fn unsupported(code: u8) -> DecodeError {

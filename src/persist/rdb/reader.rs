@@ -1,6 +1,7 @@
-//! Reading a snapshot: a stream of events, each key with the bytes of its value still encoded, so
-//! that other threads can decode them.
+//! Reading a snapshot: a stream of events. Keys are gathered in runs, with the bytes of their names
+//! and values still encoded, so that other threads can decode them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read};
 
@@ -9,6 +10,7 @@ use super::format::{
     VERSION_VALKEY, module, opcode,
 };
 use super::skim::{skim, skim_module};
+use super::slice::{Malformed, Slice};
 use super::source::{Rest, Source};
 use crate::base::clock::UnixMs;
 
@@ -113,13 +115,34 @@ impl RdbError {
     }
 }
 
-/// A key with its value, still encoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyRecord {
+/// A key with its value, both still encoded.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyRecord<'r> {
+    /// What the file says of the key.
+    pub facts: &'r Facts,
+    /// The bytes of its name: see [`KeyRecord::name`].
+    encoded_name: &'r [u8],
+    /// The encoded value.
+    pub payload: &'r [u8],
+}
+
+impl<'r> KeyRecord<'r> {
+    /// The name, decoded.
+    pub fn name(&self) -> Result<Cow<'r, [u8]>, Malformed> {
+        Slice::new(self.encoded_name).string()
+    }
+
+    /// The name for people; empty where it cannot be decoded.
+    pub fn shown(&self) -> String {
+        self.name().map_or_else(|_| String::new(), |name| String::from_utf8_lossy(&name).into())
+    }
+}
+
+/// What a file says of a key beside its name and value.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
     /// Its database.
     pub db: u64,
-    /// Its name.
-    pub key: Vec<u8>,
     /// When it expires.
     pub deadline: Option<UnixMs>,
     /// Seconds since it was used.
@@ -128,10 +151,59 @@ pub struct KeyRecord {
     pub freq: Option<u8>,
     /// The type code of the value; in `Dialect::Redis` unless the reader says otherwise.
     pub code: u8,
-    /// The encoded value.
-    pub payload: Vec<u8>,
     /// Where the value begins in the file.
     pub offset: u64,
+}
+
+/// Keys that follow each other in a file.
+#[derive(Debug, Default)]
+pub struct Run {
+    bytes: Vec<u8>,
+    /// Of each key: its facts, where its name ends in `bytes`, and where its value does.
+    keys: Vec<(Facts, usize, usize)>,
+}
+
+impl Run {
+    /// How many keys.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Bytes of names and values.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets the keys; the memory is kept for others, but for what is above `bytes_kept`.
+    pub fn clear(&mut self, bytes_kept: usize) {
+        self.keys.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(bytes_kept);
+    }
+
+    /// The keys, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = KeyRecord<'_>> {
+        let mut from = 0;
+        self.keys.iter().map(move |(facts, name_end, end)| {
+            let encoded_name = &self.bytes[from..*name_end];
+            from = *end;
+            KeyRecord { facts, encoded_name, payload: &self.bytes[*name_end..*end] }
+        })
+    }
+
+    /// The key that was added last.
+    pub fn last(&self) -> Option<KeyRecord<'_>> {
+        let (facts, name_end, end) = self.keys.last()?;
+        let before = self.keys.len().checked_sub(2).and_then(|at| self.keys.get(at));
+        let from = before.map_or(0, |(_, _, end)| *end);
+        let encoded_name = &self.bytes[from..*name_end];
+        Some(KeyRecord { facts, encoded_name, payload: &self.bytes[*name_end..*end] })
+    }
 }
 
 /// How the end of the file was found.
@@ -183,8 +255,8 @@ pub enum Event {
         /// The module's type name.
         name: String,
     },
-    /// A key.
-    Key(KeyRecord),
+    /// A key, which was added to the run.
+    Key,
     /// The end; nothing follows.
     End(Checksum),
 }
@@ -256,8 +328,9 @@ impl<R: Read> Reader<R> {
         self.source.into_rest()
     }
 
-    /// The next event. After `End` or an error there is nothing to read any more.
-    pub fn next_event(&mut self) -> Result<Event, RdbError> {
+    /// The next event; a key is added to `run`. After `End` or an error there is nothing to read any
+    /// more.
+    pub fn next_event(&mut self, run: &mut Run) -> Result<Event, RdbError> {
         let mut next = Pending::default();
         loop {
             self.source.doing = Doing::ReadType;
@@ -304,7 +377,7 @@ impl<R: Read> Reader<R> {
                     self.source.doing = Doing::ReadFunctions;
                     return Ok(Event::Function(self.source.string()?));
                 }
-                code if format::is_type(code) => return self.key(code, next),
+                code if format::is_type(code) => return self.key(code, next, run),
                 other => {
                     return Err(self.source.corrupt(format!("Invalid object type: {other}")));
                 }
@@ -312,20 +385,25 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    fn key(&mut self, code: u8, next: Pending) -> Result<Event, RdbError> {
+    fn key(&mut self, code: u8, next: Pending, run: &mut Run) -> Result<Event, RdbError> {
         self.source.doing = Doing::ReadKey;
-        let key = self.source.string()?;
+        self.source.keep();
+        self.source.skip_string()?;
+        let name_bytes = self.source.kept().len();
         self.source.doing = Doing::ReadValue;
         let offset = self.source.offset();
-        self.source.keep();
         if let Err(error) = skim(&mut self.source, code, self.dialect) {
-            self.broken_key = Some((key, code));
+            let name = Slice::new(&self.source.kept()[..name_bytes]).string();
+            self.broken_key = name.ok().map(|name| (name.into_owned(), code));
             return Err(error);
         }
-        let payload = self.source.kept();
         let Pending { deadline, idle_secs, freq } = next;
-        let db = self.db;
-        Ok(Event::Key(KeyRecord { db, key, deadline, idle_secs, freq, code, payload, offset }))
+        let facts = Facts { db: self.db, deadline, idle_secs, freq, code, offset };
+        let from = run.bytes.len();
+        run.bytes.extend_from_slice(self.source.kept());
+        self.source.keep_no_more();
+        run.keys.push((facts, from + name_bytes, run.bytes.len()));
+        Ok(Event::Key)
     }
 
     fn module_aux(&mut self) -> Result<Event, RdbError> {
@@ -420,17 +498,20 @@ mod tests {
                      \xfc\xff\xff\xff\xff\xff\xff\xff\xff\x00\x01l\xc0\xff\
                      \xf4\x01\x02\x03\xff tail";
         let mut reader = open(file).unwrap();
-        assert_eq!(reader.next_event().unwrap(), Event::SelectDb(5));
-        let Event::Key(first) = reader.next_event().unwrap() else { panic!("a key") };
-        assert_eq!((first.db, first.key.as_slice(), first.code), (5, &b"k"[..], 0));
-        assert_eq!(first.deadline, Some(UnixMs(2000)));
-        assert_eq!((first.idle_secs, first.freq), (Some(7), Some(9)));
-        assert_eq!((first.payload.as_slice(), first.offset), (&b"\x01v"[..], 23));
-        let Event::Key(second) = reader.next_event().unwrap() else { panic!("a key") };
-        assert_eq!((second.deadline, second.payload.as_slice()), (None, &b"\xc0\xff"[..]));
+        let mut run = Run::default();
+        assert_eq!(reader.next_event(&mut run).unwrap(), Event::SelectDb(5));
+        assert_eq!(reader.next_event(&mut run).unwrap(), Event::Key);
+        assert_eq!(reader.next_event(&mut run).unwrap(), Event::Key);
+        assert_eq!((run.len(), run.bytes(), run.last().unwrap().shown()), (2, 8, "l".to_owned()));
+        let [first, second] = run.iter().collect::<Vec<_>>().try_into().unwrap();
+        assert_eq!((first.facts.db, first.shown().as_str(), first.facts.code), (5, "k", 0));
+        assert_eq!(first.facts.deadline, Some(UnixMs(2000)));
+        assert_eq!((first.facts.idle_secs, first.facts.freq), (Some(7), Some(9)));
+        assert_eq!((first.payload, first.facts.offset), (&b"\x01v"[..], 23));
+        assert_eq!((second.facts.deadline, second.payload), (None, &b"\xc0\xff"[..]));
         let slot = Event::SlotInfo { slot: 1, keys: 2, expires: 3 };
-        assert_eq!(reader.next_event().unwrap(), slot);
-        assert_eq!(reader.next_event().unwrap(), Event::End(Checksum::Absent));
+        assert_eq!(reader.next_event(&mut run).unwrap(), slot);
+        assert_eq!(reader.next_event(&mut run).unwrap(), Event::End(Checksum::Absent));
         let rest = reader.into_rest();
         assert_eq!(rest.offset as usize, file.len() - 5);
         let mut tail = String::new();
@@ -445,9 +526,11 @@ mod tests {
         reader_bytes.extend_from_slice(entry);
         reader_bytes.extend_from_slice(b"\xff\0\0\0\0\0\0\0\0");
         let mut reader = open(&reader_bytes).unwrap();
-        let Event::Key(record) = reader.next_event().unwrap() else { panic!("a key") };
-        assert_eq!((record.code, record.payload.len()), (22, 13));
-        assert_eq!(reader.next_event().unwrap(), Event::End(Checksum::Disabled));
+        let mut run = Run::default();
+        assert_eq!(reader.next_event(&mut run).unwrap(), Event::Key);
+        let record = run.last().unwrap();
+        assert_eq!((record.facts.code, record.payload.len()), (22, 13));
+        assert_eq!(reader.next_event(&mut run).unwrap(), Event::End(Checksum::Disabled));
     }
 
     #[test]
@@ -455,7 +538,7 @@ mod tests {
         for claim in [&b"\x81\xff\xff\xff\xff\xff\xff\xff\xff"[..], b"\x80\xff\xff\xff\xff"] {
             for code in [0, 1, 2, 3, 4, 5, 14, 18, 15, 21, 22, 24] {
                 let file = [b"REDIS0012", &[code, 1, b'k'][..], claim, b"abc"].concat();
-                let error = open(&file).unwrap().next_event().unwrap_err();
+                let error = open(&file).unwrap().next_event(&mut Run::default()).unwrap_err();
                 let bad = matches!(error, RdbError::Truncated { .. } | RdbError::Corrupt { .. });
                 assert!(bad, "type {code}: {error}");
             }
@@ -465,9 +548,9 @@ mod tests {
     #[test]
     fn checksum_that_does_not_match_is_told() {
         let file = b"REDIS0009\xff\x01\0\0\0\0\0\0\0";
-        let error = open(file).unwrap().next_event().unwrap_err();
+        let error = open(file).unwrap().next_event(&mut Run::default()).unwrap_err();
         assert!(matches!(error, RdbError::Checksum { expected: 1, .. }), "{error}");
         let mut lax = Reader::open(&file[..], None, Verify::Nothing).unwrap();
-        assert_eq!(lax.next_event().unwrap(), Event::End(Checksum::Ignored));
+        assert_eq!(lax.next_event(&mut Run::default()).unwrap(), Event::End(Checksum::Ignored));
     }
 }

@@ -81,15 +81,20 @@ impl<R: Read> Source<R> {
         self.origin + self.at as u64
     }
 
-    /// From here on, what is passed is kept until `kept` is called.
+    /// From here on, what is passed is kept until `keep_no_more` is called.
     pub fn keep(&mut self) {
         self.mark = Some(self.at);
     }
 
     /// What was passed since `keep`.
-    pub fn kept(&mut self) -> Vec<u8> {
-        let from = self.mark.take().unwrap_or(self.at);
-        self.buffer.get(from..self.at).unwrap_or_default().to_vec()
+    pub fn kept(&self) -> &[u8] {
+        let from = self.mark.unwrap_or(self.at);
+        self.buffer.get(from..self.at).unwrap_or_default()
+    }
+
+    /// What was passed need not be kept any longer.
+    pub fn keep_no_more(&mut self) {
+        self.mark = None;
     }
 
     /// The sum of every byte passed.
