@@ -84,9 +84,8 @@ pub(crate) fn rdb(bytes: &[u8]) {
 /// An increment of the append-only file.
 pub(crate) fn aof(bytes: &[u8]) {
     let mut commands = 0;
-    let outcome = replay(bytes, 0, false, &mut |entry: Entry| {
-        commands += 1;
-        drop(entry);
+    let outcome = replay(bytes, 0, false, &mut |entry: Entry<'_>| {
+        commands += entry.args.count();
         ControlFlow::Continue(())
     });
     outcome.expect("a slice is always read");

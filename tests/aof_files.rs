@@ -12,7 +12,7 @@ use rekeep::base::fs::Disk;
 use rekeep::persist::aof::check::{Repair, check};
 use rekeep::persist::aof::replay::{Entry, Outcome, replay};
 use rekeep::persist::rdb::check::check as check_rdb;
-use rekeep::persist::rdb::reader::{Event, Reader, Verify};
+use rekeep::persist::rdb::reader::{Event, Reader, Run, Verify};
 
 fn legacy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/dumps/legacy")
@@ -48,12 +48,13 @@ fn run_check(path: &Path) -> (bool, String) {
 fn replay_reads_behind_the_preamble_of_a_single_file() {
     let bytes = fs::read(legacy().join("rdb-preamble.aof")).unwrap();
     let mut reader = Reader::open(&bytes[..], None, Verify::Checksum).unwrap();
-    while !matches!(reader.next_event().unwrap(), Event::End(_)) {}
+    let mut run = Run::default();
+    while !matches!(reader.next_event(&mut run).unwrap(), Event::End(_)) {}
     let rest = reader.into_rest();
     let offset = rest.offset;
     let mut seen = Vec::new();
-    let mut user = |entry: Entry| {
-        seen.push(entry.argv.len());
+    let mut user = |entry: Entry<'_>| {
+        seen.push(entry.args.count());
         ControlFlow::Continue(())
     };
     let outcome = replay(rest.into_read(), offset, false, &mut user).unwrap();

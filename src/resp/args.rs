@@ -35,6 +35,11 @@ impl<'a> Args<'a> {
         Args { encoded, ..self }
     }
 
+    /// The bytes that the words lie in, and where each lies.
+    pub fn parts(&self) -> (&'a [u8], &'a [Span]) {
+        (self.bytes, self.spans)
+    }
+
     /// The request in RESP as the client sent it; `None` when it came in another form.
     #[inline]
     pub fn encoded(&self) -> Option<&'a [u8]> {

@@ -2,7 +2,6 @@
 //! that clients take.
 
 use std::io::{self, Read};
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,33 +9,23 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::base::clock::{self, UnixMs};
+use crate::base::clock;
 use crate::base::crc::Crc64;
-use crate::base::hash::hash_bytes;
 use crate::config::Config;
-use crate::engine::client::Client;
-use crate::engine::command::Row;
-use crate::engine::core::{Core, Worker};
+use crate::engine::core::Core;
+use crate::engine::loading::player::{self, Unknown};
 use crate::engine::loading::recovery::{self, Broken};
 use crate::engine::loading::snapshot::{load_rdb, load_snapshot_file};
-use crate::engine::loading::{Duplicates, How, LoadError, ProgressLog, Target, delay};
-use crate::engine::session::Session;
-use crate::engine::{dispatch, gate, rewriting, saving};
-use crate::keyspace::effects::Env;
+use crate::engine::loading::{Duplicates, How, LoadError, Target};
+use crate::engine::{rewriting, saving};
 use crate::persist::aof::manifest::{
     Invalid, Manifest, ManifestError, Part, PartKind, Seal, manifest_name, path_in,
 };
 use crate::persist::aof::pace::{Load, Pace};
-use crate::persist::aof::replay::{self, Outcome};
+use crate::persist::aof::replay::Outcome;
 use crate::persist::aof::turnover;
 use crate::persist::rdb::reader;
 use crate::persist::state::LastEnd;
-use crate::resp::args::OwnedArgs;
-use crate::resp::error::CmdError;
-use crate::resp::reply::{Protocol, Reply};
-
-/// Errors of replayed commands told in the log.
-const REPLAY_ERRORS_TOLD: u64 = 5;
 
 /// The manifest, which also counts while `appendonly` is off: the next base is numbered after its
 /// own. None if there is no file, or none that names any part.
@@ -266,23 +255,12 @@ fn tell_last_end(core: &Core, stopped: Option<i64>) {
 fn replay_commands(
     core: &'static Core,
     config: &Config,
-    file: impl Read,
+    file: impl Read + Send,
     offset: u64,
     path: &Path,
     (grouped, last): (bool, bool),
 ) -> Result<bool, LoadError> {
-    let mut player = Player::new(core, config);
-    let mut refused = None;
-    let outcome = replay::replay(file, offset, grouped, &mut |entry: replay::Entry| match player
-        .play(&entry.argv, entry.end)
-    {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            refused = Some(error);
-            ControlFlow::Break(())
-        }
-    });
-    player.leave();
+    let (outcome, played) = player::play(core, config, file, offset, grouped);
     let shown = path.display();
     let bad = |what: &str, offset: u64| {
         LoadError::File(format!(
@@ -290,20 +268,14 @@ fn replay_commands(
              a backup of your AOF file, then use rekeep check-aof --fix <manifest>"
         ))
     };
-    let broken = match outcome {
+    if let Err(Unknown { offset, name }) = played {
         // Going on without it would lose it at the next rewrite.
-        Ok(Outcome::Stopped { offset }) => {
-            if let Some(name) = player.unknown {
-                return Err(LoadError::File(format!(
-                    "Unknown command '{name}' reading the append only file {shown} at offset \
-                     {offset}"
-                )));
-            }
-            return Err(LoadError::File(format!(
-                "A command of the append only file {shown} at offset {offset} can't be executed: {}",
-                refused.map(|error| error.to_string()).unwrap_or_default()
-            )));
-        }
+        return Err(LoadError::File(format!(
+            "Unknown command '{name}' reading the append only file {shown} at offset {offset}"
+        )));
+    }
+    let broken = match outcome {
+        Ok(Outcome::Stopped { .. }) => unreachable!("reading stops only where playing does"),
         Err(error) => {
             return Err(LoadError::File(format!(
                 "Unrecoverable error reading the append only file {shown}: {error}"
@@ -330,127 +302,4 @@ fn replay_commands(
     };
     recovery::recover(core, config, &broken, last)?;
     Ok(false)
-}
-
-/// Characters shown of the name of a command that does not exist.
-const UNKNOWN_CHARS_MAX: usize = 128;
-
-/// Commands whose keys are looked up ahead together.
-const COMMANDS_AHEAD: usize = 16;
-
-/// A command that waits while its key comes near.
-struct Queued {
-    args: OwnedArgs,
-    row: &'static Row,
-    hash: Option<u64>,
-    /// Where it ends in the file.
-    end: u64,
-}
-
-/// A session that replays commands.
-struct Player {
-    worker: Worker,
-    session: Session,
-    reply: Reply,
-    env: Env,
-    progress: ProgressLog,
-    from: u64,
-    queue: Vec<Queued>,
-    errors: u64,
-    commands: u64,
-    delay: i32,
-    /// The command that does not exist here.
-    unknown: Option<String>,
-}
-
-impl Player {
-    fn new(core: &'static Core, config: &Config) -> Player {
-        let client = Client::new(0, String::new(), String::new(), -1, UnixMs::now());
-        let account = Arc::clone(core.users.default_account());
-        let mut session = Session::new(Arc::new(client), account, true);
-        session.replaying = true;
-        Player {
-            worker: Worker::new(core),
-            session,
-            reply: Reply::new(Protocol::Resp2),
-            env: core.env(),
-            progress: ProgressLog::new(),
-            from: core.persist.loading.done.load(Ordering::Relaxed),
-            queue: Vec::with_capacity(COMMANDS_AHEAD),
-            errors: 0,
-            commands: 0,
-            delay: config.key_load_delay,
-            unknown: None,
-        }
-    }
-
-    /// Takes a command, which runs with those before it when some have come together. An error says
-    /// that there is no such command here.
-    fn play(&mut self, argv: &[Vec<u8>], end: u64) -> Result<(), CmdError> {
-        let core = self.worker.core;
-        let args = OwnedArgs::new(argv.iter().map(Vec::as_slice));
-        let row = gate::find(core, &args.args()).inspect_err(|_| {
-            let name = String::from_utf8_lossy(args.args().word(0));
-            self.unknown = Some(name.escape_debug().take(UNKNOWN_CHARS_MAX).collect());
-        })?;
-        let hash = row.only_key.map(|position| hash_bytes(args.args().word(position)));
-        if let Some(hash) = hash {
-            core.keyspace.prefetch_bucket(hash);
-        }
-        self.queue.push(Queued { args, row, hash, end });
-        if self.queue.len() == COMMANDS_AHEAD {
-            self.run_queue();
-        }
-        Ok(())
-    }
-
-    fn run_queue(&mut self) {
-        let mut queue = std::mem::take(&mut self.queue);
-        for hash in queue.iter().filter_map(|queued| queued.hash) {
-            self.worker.core.keyspace.prefetch_entry(hash, self.session.db);
-        }
-        for queued in queue.drain(..) {
-            self.run(&queued);
-        }
-        self.queue = queue;
-    }
-
-    fn run(&mut self, queued: &Queued) {
-        let core = self.worker.core;
-        let Queued { args, row, hash, end } = queued;
-        dispatch::execute(
-            &self.worker,
-            &self.env,
-            &mut self.session,
-            args.args(),
-            &mut self.reply,
-            Ok(row),
-            *hash,
-        );
-        if self.reply.bytes().first() == Some(&b'-') {
-            self.errors += 1;
-            if self.errors <= REPLAY_ERRORS_TOLD {
-                tracing::warn!(
-                    "A command of the append only file that ends at offset {end} answered: {}",
-                    String::from_utf8_lossy(self.reply.bytes()).trim_end()
-                );
-            }
-        }
-        self.reply.cut(0);
-        self.commands += 1;
-        if self.commands.is_multiple_of(1024) {
-            core.persist.loading.done.store(self.from + end, Ordering::Relaxed);
-            self.progress.tell(core);
-            self.env = core.env();
-        }
-        delay(self.delay);
-    }
-
-    fn leave(&mut self) {
-        self.run_queue();
-        self.worker.core.persist.loading.commands.fetch_add(self.commands, Ordering::Relaxed);
-        if self.errors > REPLAY_ERRORS_TOLD {
-            tracing::warn!("{} commands of the append only file failed", self.errors);
-        }
-    }
 }

@@ -1,11 +1,12 @@
 //! Loading: what the files hold becomes the keyspace, or the start fails and says why.
 //!
-//! Snapshots are read by one thread and decoded by several; commands are replayed through the same
-//! path that clients take. With `appendonly yes`, no manifest, and a snapshot or a single
-//! append-only file of an older server, that file is adopted as the base: a start is never empty
-//! beside data.
+//! Snapshots are read by one thread and decoded by several; commands are read by one thread and
+//! replayed by another, through the same path that clients take. With `appendonly yes`, no manifest,
+//! and a snapshot or a single append-only file of an older server, that file is adopted as the base:
+//! a start is never empty beside data.
 
 mod log;
+mod player;
 mod recovery;
 mod snapshot;
 mod sync;

@@ -128,11 +128,10 @@ impl Checker<'_> {
             return Ok(Style::Snapshot);
         }
         let mut input = Input::new(self.open(path)?, 0);
-        let mut line = Vec::new();
         loop {
-            if input.line(LINE_BYTES_MAX, &mut line).is_err() {
+            let Ok(line) = input.line(LINE_BYTES_MAX) else {
                 return self.give_up(&format!("Cannot read file: {}", path.display()));
-            }
+            };
             if !line.starts_with(b"#") {
                 let manifest = line.starts_with(b"file");
                 return Ok(if manifest { Style::Manifest } else { Style::Commands });
@@ -395,7 +394,7 @@ impl Checker<'_> {
             say!(self, "{}", at(self.last_read, "The header of a group is damaged").0)?;
             return Ok(Some(Scan::End { valid_up_to: self.last_read }));
         };
-        let bytes = input.bytes(header.bytes).unwrap_or_default();
+        let bytes = input.bytes(header.bytes).unwrap_or_default().to_vec();
         if !header.fits(&bytes) {
             let got = bytes.len();
             let text = match (got as u64) < header.bytes {
@@ -431,16 +430,15 @@ impl Checker<'_> {
     ) -> Result<Note, Stop> {
         let offset = input.offset();
         self.last_read = offset;
-        let mut line = Vec::new();
-        if input.line(LINE_BYTES_MAX, &mut line).is_err() {
+        let Ok(line) = input.line(LINE_BYTES_MAX) else {
             let path = path.display();
             return self
                 .give_up(&format!("Failed to read annotations from AOF {path}, aborting..."));
-        }
+        };
         if line.starts_with(group::PREFIX) {
-            return Ok(Note::Group(Header::parse(&line)));
+            return Ok(Note::Group(Header::parse(line)));
         }
-        if self.grouped && !is_known(&line) {
+        if self.grouped && !is_known(line) {
             return Ok(Note::Unknown);
         }
         let (Repair::ToTimestamp(limit), Some(stated)) = (self.repair, line.strip_prefix(b"#TS:"))
@@ -500,8 +498,7 @@ impl Checker<'_> {
     fn number<R: Read>(&mut self, input: &mut Input<R>, prefix: u8) -> Result<i64, Broken> {
         let offset = input.offset();
         self.last_read = offset;
-        let mut line = Vec::new();
-        input.line(LINE_BYTES_MAX, &mut line).map_err(|error| at(offset, &words_of(&error)))?;
+        let line = input.line(LINE_BYTES_MAX).map_err(|error| at(offset, &words_of(&error)))?;
         let Some((&first, rest)) = line.split_first() else { return Err(Broken(String::new())) };
         if first != prefix {
             let (wanted, got) = (char::from(prefix), char::from(first));
@@ -537,14 +534,14 @@ impl Checker<'_> {
             ));
         };
         let wanted = wanted + 2;
-        let mut bytes = input.bytes(wanted).map_err(|error| at(offset, &words_of(&error)))?;
+        let bytes = input.bytes(wanted).map_err(|error| at(offset, &words_of(&error)))?;
         let got = bytes.len() as u64;
         if got != wanted {
             return Err(at(offset, &format!("Expected to read {wanted} bytes, got {got} bytes")));
         }
-        let end = bytes.split_off(bytes.len() - 2);
-        self.line_end(&end, offset)?;
-        Ok(bytes)
+        let (bytes, end) = bytes.split_at(bytes.len() - 2);
+        self.line_end(end, offset)?;
+        Ok(bytes.to_vec())
     }
 }
 

@@ -365,10 +365,11 @@ fn start(dir: &Path) -> Result<Found, String> {
             contents.as_slice(),
             0,
             part.is_grouped(),
-            &mut |entry: replay::Entry| {
-                if entry.argv[0] == b"SET" {
-                    let n: u64 = std::str::from_utf8(&entry.argv[2]).unwrap().parse().unwrap();
-                    if entry.argv[1] == b"n" && n != top + 1 {
+            &mut |entry: replay::Entry<'_>| {
+                let args = entry.args;
+                if args.word(0) == b"SET" {
+                    let n: u64 = std::str::from_utf8(args.word(2)).unwrap().parse().unwrap();
+                    if args.word(1) == b"n" && n != top + 1 {
                         wrong.get_or_insert(format!("{shown}: {n} follows {top}"));
                     }
                     top = n;

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 
 use super::group;
 use super::input::Input;
+use crate::resp::args::{Args, Span};
 
 /// How the comment begins that is the last word of a server that stopped in order.
 pub const STOPPED_PREFIX: &str = "#STOPPED:";
@@ -17,10 +18,9 @@ const HEADER_BYTES_MAX: usize = 1024;
 const ARGUMENT_BYTES_MAX: u64 = i64::MAX as u64 / 2;
 
 /// A command of the file.
-#[derive(Debug)]
-pub struct Entry {
+pub struct Entry<'e> {
     /// The command and its arguments; never empty.
-    pub argv: Vec<Vec<u8>>,
+    pub args: Args<'e>,
     /// Where it begins.
     pub offset: u64,
     /// Where the next one begins.
@@ -102,7 +102,7 @@ pub type AnnotatedSecs = i64;
 /// What reading tells its user.
 pub trait Replay {
     /// A command.
-    fn command(&mut self, entry: Entry) -> ControlFlow<()>;
+    fn command(&mut self, entry: Entry<'_>) -> ControlFlow<()>;
 
     /// The time at which the following commands were written.
     fn timestamp(&mut self, secs: AnnotatedSecs, offset: u64) {
@@ -110,8 +110,8 @@ pub trait Replay {
     }
 }
 
-impl<F: FnMut(Entry) -> ControlFlow<()>> Replay for F {
-    fn command(&mut self, entry: Entry) -> ControlFlow<()> {
+impl<F: FnMut(Entry<'_>) -> ControlFlow<()>> Replay for F {
+    fn command(&mut self, entry: Entry<'_>) -> ControlFlow<()> {
         self(entry)
     }
 }
@@ -125,8 +125,15 @@ pub fn replay<R: Read>(
     user: &mut impl Replay,
 ) -> io::Result<Outcome> {
     let mut input = Input::new(file, offset);
-    let mut run =
-        Run { user, valid_up_to: offset, commands: 0, in_multi: false, grouped, stopped: None };
+    let mut run = Run {
+        user,
+        valid_up_to: offset,
+        commands: 0,
+        in_multi: false,
+        grouped,
+        stopped: None,
+        spans: Vec::new(),
+    };
     let outcome = run.read_on(&mut input)?;
     let (valid_up_to, in_multi) = (run.valid_up_to, run.in_multi);
     let damaged = |what: String| Outcome::Damaged { valid_up_to, what };
@@ -155,6 +162,8 @@ struct Run<'u, U> {
     grouped: bool,
     /// When the writer stopped, if nothing came after.
     stopped: Option<AnnotatedSecs>,
+    /// Where the words of the present command lie.
+    spans: Vec<Span>,
 }
 
 /// What an annotation was.
@@ -174,15 +183,14 @@ enum Note {
 impl<U: Replay> Run<'_, U> {
     /// Reads on to the end of the file; nothing when it is whole.
     fn read_on<R: Read>(&mut self, input: &mut Input<R>) -> io::Result<Option<Outcome>> {
-        let mut line = Vec::new();
         while let Some(first) = input.peek()? {
             if first != b'#' {
-                if let Some(outcome) = self.command(input, &mut line)? {
+                if let Some(outcome) = self.command(input)? {
                     return Ok(Some(outcome));
                 }
                 continue;
             }
-            match annotation(input, &mut line, self.user)? {
+            match annotation(input, self.user)? {
                 Note::Stopped(secs) => {
                     self.stopped = secs;
                     self.valid_up_to = input.offset();
@@ -223,14 +231,16 @@ impl<U: Replay> Run<'_, U> {
         }
         let Some(header) = header else { return damaged("a group's header is damaged") };
         let begins = input.offset();
-        let bytes = input.bytes(header.bytes)?;
+        let bytes = input.ahead(header.bytes)?;
         if (bytes.len() as u64) < header.bytes {
             return damaged("the file ends inside a group");
         }
-        if !header.fits(&bytes) {
+        if !header.fits(bytes) {
             return damaged("a group's checksum is not that of its bytes");
         }
-        let inner = self.read_on(&mut Input::new(bytes.as_slice(), begins))?;
+        input.end_at(Some(begins + header.bytes));
+        let inner = self.read_on(input)?;
+        input.end_at(None);
         let wrong = |what: &str| {
             let (offset, valid_up_to) = (begins, self.valid_up_to);
             Ok(Some(Outcome::Invalid { offset, valid_up_to, what: what.to_owned() }))
@@ -244,20 +254,17 @@ impl<U: Replay> Run<'_, U> {
         }
     }
 
-    fn command<R: Read>(
-        &mut self,
-        input: &mut Input<R>,
-        line: &mut Vec<u8>,
-    ) -> io::Result<Option<Outcome>> {
+    fn command<R: Read>(&mut self, input: &mut Input<R>) -> io::Result<Option<Outcome>> {
         let (at, valid_up_to, in_multi) = (input.offset(), self.valid_up_to, self.in_multi);
-        let argv = match read_command(input, line)? {
-            Parsed::Whole(argv) => argv,
+        match read_command(input, &mut self.spans)? {
+            Parsed::Whole => {}
             Parsed::Short => return Ok(Some(Outcome::Truncated { valid_up_to, in_multi })),
             Parsed::Bad { offset, what } => {
-                return Ok(Some(Outcome::Bad { offset, valid_up_to, what }));
+                return Ok(Some(Outcome::Bad { offset, valid_up_to, what: what.to_owned() }));
             }
-        };
-        let framing = match framing_of(&argv, in_multi) {
+        }
+        let args = Args::new(input.kept(), &self.spans);
+        let framing = match framing_of(args.word(0), in_multi) {
             Ok(framing) => framing,
             Err(what) => return Ok(Some(Outcome::Bad { offset: at, valid_up_to, what })),
         };
@@ -268,15 +275,14 @@ impl<U: Replay> Run<'_, U> {
         }
         self.commands += 1;
         self.stopped = None;
-        if self.user.command(Entry { argv, offset: at, end, framing }).is_break() {
+        if self.user.command(Entry { args, offset: at, end, framing }).is_break() {
             return Ok(Some(Outcome::Stopped { offset: at }));
         }
         Ok(None)
     }
 }
 
-fn framing_of(argv: &[Vec<u8>], in_multi: bool) -> Result<Framing, String> {
-    let name = argv.first().map(Vec::as_slice).unwrap_or_default();
+fn framing_of(name: &[u8], in_multi: bool) -> Result<Framing, String> {
     if name.eq_ignore_ascii_case(b"multi") {
         if in_multi { Err("MULTI inside MULTI".to_owned()) } else { Ok(Framing::Multi) }
     } else if name.eq_ignore_ascii_case(b"exec") {
@@ -289,13 +295,9 @@ fn framing_of(argv: &[Vec<u8>], in_multi: bool) -> Result<Framing, String> {
 }
 
 /// Passes an annotation.
-fn annotation<R: Read>(
-    input: &mut Input<R>,
-    line: &mut Vec<u8>,
-    user: &mut impl Replay,
-) -> io::Result<Note> {
+fn annotation<R: Read>(input: &mut Input<R>, user: &mut impl Replay) -> io::Result<Note> {
     let at = input.offset();
-    input.line(HEADER_BYTES_MAX, line)?;
+    let line = input.line(HEADER_BYTES_MAX)?;
     if line.starts_with(group::PREFIX) {
         return Ok(Note::Group(group::Header::parse(line)));
     }
@@ -314,42 +316,45 @@ fn annotation<R: Read>(
 }
 
 enum Parsed {
-    Whole(Vec<Vec<u8>>),
+    Whole,
     Short,
-    Bad { offset: u64, what: String },
+    Bad { offset: u64, what: &'static str },
 }
 
-fn read_command<R: Read>(input: &mut Input<R>, line: &mut Vec<u8>) -> io::Result<Parsed> {
-    let count = match header(input, line, b'*')? {
+/// Reads a command, whose bytes `input` keeps, and notes where its words lie in them.
+fn read_command<R: Read>(input: &mut Input<R>, spans: &mut Vec<Span>) -> io::Result<Parsed> {
+    input.keep();
+    let begins = input.offset();
+    spans.clear();
+    let bad = |offset: u64, what: &'static str| Ok(Parsed::Bad { offset, what });
+    let count = match header(input, b'*')? {
         Header::Number(count) if count >= 1 => count,
-        Header::Number(_) => return Ok(bad(input, line, "a command without a word")),
+        Header::Number(_) => return bad(begins, "a command without a word"),
         Header::Short => return Ok(Parsed::Short),
-        Header::Bad(what) => return Ok(bad(input, line, what)),
+        Header::Bad(what) => return bad(begins, what),
     };
-    let mut argv = Vec::new();
     for _ in 0..count {
-        let len = match header(input, line, b'$')? {
+        let offset = input.offset();
+        let len = match header(input, b'$')? {
             Header::Number(len) => u64::try_from(len).ok().filter(|len| *len < ARGUMENT_BYTES_MAX),
             Header::Short => return Ok(Parsed::Short),
-            Header::Bad(what) => return Ok(bad(input, line, what)),
+            Header::Bad(what) => return bad(offset, what),
         };
-        let Some(len) = len else { return Ok(bad(input, line, "an argument of no valid length")) };
-        let mut bytes = input.bytes(len + 2)?;
+        let Some(len) = len else { return bad(offset, "an argument of no valid length") };
+        let at = input.offset() - begins;
+        let bytes = input.bytes(len + 2)?;
         if bytes.len() as u64 != len + 2 {
             return Ok(Parsed::Short);
         }
         if !bytes.ends_with(b"\r\n") {
-            let what = "an argument longer than its length".to_owned();
-            return Ok(Parsed::Bad { offset: input.offset() - 2, what });
+            return bad(input.offset() - 2, "an argument longer than its length");
         }
-        bytes.truncate(bytes.len() - 2);
-        argv.push(bytes);
+        match (u32::try_from(at), u32::try_from(len)) {
+            (Ok(at), Ok(len)) if at.checked_add(len).is_some() => spans.push(Span { at, len }),
+            _ => return bad(begins, "a command of more than four gigabytes"),
+        }
     }
-    Ok(Parsed::Whole(argv))
-}
-
-fn bad<R: Read>(input: &Input<R>, line: &[u8], what: &str) -> Parsed {
-    Parsed::Bad { offset: input.offset() - line.len() as u64, what: what.to_owned() }
+    Ok(Parsed::Whole)
 }
 
 enum Header {
@@ -359,8 +364,8 @@ enum Header {
 }
 
 /// A line that begins with `prefix` and states a number.
-fn header<R: Read>(input: &mut Input<R>, line: &mut Vec<u8>, prefix: u8) -> io::Result<Header> {
-    input.line(HEADER_BYTES_MAX, line)?;
+fn header<R: Read>(input: &mut Input<R>, prefix: u8) -> io::Result<Header> {
+    let line = input.line(HEADER_BYTES_MAX)?;
     let Some((&first, rest)) = line.split_first() else { return Ok(Header::Short) };
     if first != prefix {
         return Ok(Header::Bad(match prefix {
@@ -373,7 +378,15 @@ fn header<R: Read>(input: &mut Input<R>, line: &mut Vec<u8>, prefix: u8) -> io::
         return Ok(if cut { Header::Short } else { Header::Bad("a number that does not end") });
     };
     let digits = digits.strip_suffix(b"\r").unwrap_or(digits);
-    Ok(number(digits).map_or(Header::Bad("a length that is no number"), Header::Number))
+    let number = match digits {
+        // As lengths mostly are.
+        [one @ b'0'..=b'9'] => Some(i64::from(one - b'0')),
+        [ten @ b'0'..=b'9', one @ b'0'..=b'9'] => {
+            Some(i64::from(ten - b'0') * 10 + i64::from(one - b'0'))
+        }
+        digits => number(digits),
+    };
+    Ok(number.map_or(Header::Bad("a length that is no number"), Header::Number))
 }
 
 fn number(digits: &[u8]) -> Option<i64> {
@@ -396,9 +409,8 @@ mod tests {
 
     fn run(file: &[u8]) -> (Vec<(String, Framing)>, Outcome) {
         let mut seen = Vec::new();
-        let mut user = |entry: Entry| {
-            let words: Vec<_> =
-                entry.argv.iter().map(|word| String::from_utf8_lossy(word)).collect();
+        let mut user = |entry: Entry<'_>| {
+            let words: Vec<_> = entry.args.words().map(String::from_utf8_lossy).collect();
             seen.push((words.join(" "), entry.framing));
             ControlFlow::Continue(())
         };

@@ -73,8 +73,8 @@ pub fn commands_behind(file: &DiskFile, offset: u64) -> Result<BTreeMap<String, 
     };
     let mut tail = file.inner();
     tail.seek(SeekFrom::Start(from)).map_err(|error| read_failed(file, error))?;
-    let mut count = |entry: replay::Entry| {
-        let name = entry.argv.first().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
+    let mut count = |entry: replay::Entry<'_>| {
+        let name = entry.args.word(0).to_ascii_lowercase();
         *found.entry(String::from_utf8_lossy(&name).into_owned()).or_default() += 1;
         ControlFlow::Continue(())
     };
