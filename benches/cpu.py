@@ -3,7 +3,9 @@
 same load (Debian's redis-benchmark), interleaved A B A B; medians of the rounds, and of their ratios.
 
     benches/cpu.py [--rounds N] [--clients N] [--pipeline N] [--keys N] [--tests set,get] [--requests N]
-                     [--no-rewrite]
+                     [--no-rewrite] [--rekeep COMMAND] [--other COMMAND]
+
+With --other a second Rekeep, say of another commit, takes the place of the one with the append-only file.
 """
 
 import argparse
@@ -43,11 +45,16 @@ def main():
     parser.add_argument("--requests", type=int, default=0)
     parser.add_argument("--port", type=int, default=7600)
     parser.add_argument("--no-rewrite", action="store_true", help="without automatic rewrites of the file")
+    parser.add_argument("--rekeep", default=REKEEP, help="command that starts Rekeep")
+    parser.add_argument("--other", help="command that starts another Rekeep, to compare with the first")
     args = parser.parse_args()
     requests = args.requests or {1: 200_000}.get(args.pipeline, 2_000_000)
-    servers = [Server("redis", REDIS, args.port, QUIET), Server("rekeep", REKEEP, args.port + 1, QUIET),
-               Server("rekeep everysec", REKEEP, args.port + 2,
-                      EVERYSEC + (("--auto-aof-rewrite-percentage", "0") if args.no_rewrite else ()))]
+    servers = [Server("redis", REDIS, args.port, QUIET), Server("rekeep", args.rekeep, args.port + 1, QUIET)]
+    if args.other:
+        servers.append(Server("other rekeep", args.other, args.port + 2, QUIET))
+    else:
+        rewrite = ("--auto-aof-rewrite-percentage", "0") if args.no_rewrite else ()
+        servers.append(Server("rekeep everysec", args.rekeep, args.port + 2, EVERYSEC + rewrite))
     try:
         for server in servers:
             server.call("SCRIPT", "LOAD", SCRIPT)
