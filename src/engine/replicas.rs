@@ -389,7 +389,7 @@ pub fn ask_all(core: &Core) {
 /// Once each tenth of a second: keepalives, replicas that are silent, the backlog's end.
 pub fn tick(core: &'static Core, config: &Config) {
     update_attention(core, config);
-    let round = core.replicas.rounds.fetch_add(1, Ordering::Relaxed);
+    let round = core.replicas.rounds.fetch_add(1, Ordering::Relaxed) + 1;
     if !round.is_multiple_of(10) || !core.persist.backlog.is_active() {
         return;
     }

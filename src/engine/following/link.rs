@@ -362,9 +362,11 @@ impl Attempt<'_> {
                 told = Some(clock::steady());
                 link.confirm(core.persist.backlog.end(), stream.synced(core)).await?;
             }
+            // A pause holds up what the stream does; what comes is read all the same, to a limit.
+            let has_room = stream.input.len() < READ_BYTES;
             stream.input.reserve(READ_BYTES.max(stream.lacking()));
             tokio::select! {
-                read = link.socket.read_buf(&mut stream.input), if !paused => {
+                read = link.socket.read_buf(&mut stream.input), if !paused || has_room => {
                     match read.map_err(|error| format!("Error reading from MASTER: {error}"))? {
                         0 => return Err("Connection with master lost.".to_owned()),
                         count => self.worker.stats.net_in.add(count as u64),
