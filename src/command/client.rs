@@ -11,7 +11,7 @@ use crate::command::help::{help, miscounted};
 use crate::engine::client::ClientFlags;
 use crate::engine::command::Command;
 use crate::engine::context::AdminCtx;
-use crate::engine::pause::{self, PauseMode};
+use crate::engine::pause::{self, PauseMode, Reason};
 use crate::engine::session::ReplyMode;
 use crate::engine::{blocking, evicting_clients};
 use crate::resp::args::is_word;
@@ -212,13 +212,13 @@ fn begin_pause(ax: &mut AdminCtx) -> CmdResult {
     };
     let timeout = u64::try_from(timeout).map_err(|_| CmdError::TimeoutNegative)?;
     let until = UnixMs::now().0.checked_add(timeout).ok_or(CmdError::TimeoutRange)?;
-    pause::begin(ax.core, mode, UnixMs(until));
+    pause::begin(ax.core, Reason::Client, mode, UnixMs(until));
     Ok(ax.cx.reply.ok())
 }
 
 /// CLIENT UNPAUSE
 fn unpause(ax: &mut AdminCtx) -> CmdResult {
-    pause::end(ax.core);
+    pause::end(ax.core, Reason::Client);
     Ok(ax.cx.reply.ok())
 }
 
@@ -234,17 +234,17 @@ fn unblock(ax: &mut AdminCtx) -> CmdResult {
         }
     };
     let id = u64::try_from(id).unwrap_or(0);
+    if !blocking::can_time_out(ax.core, id) {
+        return Ok(ax.cx.reply.flag(false));
+    }
     let ended = match with_error {
         true => blocking::end_wait(ax.core, id, |_| UNBLOCKED.to_vec()),
         false => blocking::end_wait(ax.core, id, |waiter| blocking::timeout_reply(ax.core, waiter)),
     };
-    if let Some(waiter) = &ended {
-        blocking::count_timeout(ax.worker, waiter);
-        if with_error {
-            ax.worker.stats.commands[waiter.row.index].failed.add(1);
-            ax.worker.stats.errors.add(1);
-            ax.core.stats.count_error("UNBLOCKED");
-        }
+    match &ended {
+        Some(waiter) if with_error => blocking::count_failed(ax.worker, waiter),
+        Some(waiter) => blocking::count_timeout(ax.worker, waiter),
+        None => {}
     }
     Ok(ax.cx.reply.flag(ended.is_some()))
 }

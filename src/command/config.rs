@@ -153,6 +153,9 @@ fn resetstat(ax: &mut AdminCtx) -> CmdResult {
         &core.eviction.keys,
         &core.eviction.exceeded_ms,
         &core.eviction.exceeding_since,
+        &core.replicas.full,
+        &core.replicas.partial,
+        &core.replicas.partial_failed,
     ] {
         counter.store(0, Ordering::Relaxed);
     }

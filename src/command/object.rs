@@ -5,6 +5,7 @@ use crate::command::help::help;
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::engine::command::Command;
 use crate::engine::context::{AdminCtx, Ctx};
+use crate::engine::replicas;
 use crate::keyspace::entry::{Entry, Held, Text};
 use crate::keyspace::view::lfu_counter;
 use crate::resp::error::CmdError;
@@ -231,13 +232,14 @@ fn stats(ax: &mut AdminCtx) -> CmdResult {
     let each = if keys == 0 { 0 } else { dataset / keys as u64 };
     let functions = core.functions.now().memory_bytes() as u64;
     let scripts = core.scripts.size().1 as u64;
+    let buffers = replicas::buffers(core);
     let counts = [
         ("peak.allocated", peak.max(memory.allocated)),
         ("total.allocated", memory.allocated),
         ("startup.allocated", core.memory_startup),
-        ("replication.backlog", 0),
-        ("clients.slaves", 0),
-        ("clients.normal", 0),
+        ("replication.backlog", buffers.backlog),
+        ("clients.slaves", buffers.beyond),
+        ("clients.normal", core.clients.buffer_bytes()),
         ("cluster.links", 0),
         ("aof.buffer", 0),
         ("lua.caches", scripts),

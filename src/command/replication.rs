@@ -12,8 +12,9 @@ use crate::engine::client::ClientFlags;
 use crate::engine::command::Command;
 use crate::engine::context::{AckWait, AdminCtx, Block, TimeoutReply};
 use crate::engine::core::Core;
+use crate::engine::failover::{self as hand_over, Wish};
 use crate::engine::following::{self, Stage as Link};
-use crate::engine::replicas::{Replica, Stage};
+use crate::engine::replicas::{Part, Replica, Stage};
 use crate::engine::{blocking, replicas, syncing};
 use crate::persist::journal::Durable;
 use crate::persist::state::AofState;
@@ -43,7 +44,7 @@ const fn wait_spec(name: &'static str, arity: crate::spec::Arity, since: &'stati
 
 /// The rows.
 pub const COMMANDS: &[Command] = &[
-    Command::admin(failover, link("failover", AtLeast(1), "6.2.0").stale()),
+    Command::admin(failover, link("failover", AtLeast(1), "6.2.0").stale().all_shards()),
     Command::admin(
         psync,
         link("psync", AtLeast(3), "2.8.0").no_async_loading().no_multi().all_shards(),
@@ -95,18 +96,47 @@ fn sync(ax: &mut AdminCtx) -> CmdResult {
     synchronize(ax, None)
 }
 
-/// PSYNC replication-id offset
+/// PSYNC replication-id offset \[FAILOVER\]
 fn psync(ax: &mut AdminCtx) -> CmdResult {
     let id = ax.cx.args.bytes()?;
-    let offset = ax.cx.args.i64()?;
+    let offset = ax.cx.args.i64();
+    if ax.cx.args.take_keyword("failover") && follows_nothing_yet(ax) {
+        take_over(ax, id)?;
+    }
+    let offset = offset.inspect_err(|_| {
+        let asker = &ax.session.client.addr;
+        tracing::warn!("Replica {asker} asks for synchronization but with a wrong offset");
+    })?;
     synchronize(ax, Some((id, offset)))
 }
 
+/// The primary wants to change places: this server is the primary from here on.
+fn take_over(ax: &mut AdminCtx, id: &[u8]) -> Result<(), CmdError> {
+    let asker = ax.session.client.addr.clone();
+    tracing::info!("Failover request received for replid {}.", String::from_utf8_lossy(id));
+    if !following::is_on(ax.core) {
+        return Err(CmdError::err("PSYNC FAILOVER can't be sent to a master."));
+    }
+    if !id.eq_ignore_ascii_case(ax.core.repl_id.lock().as_bytes()) {
+        return Err(CmdError::err("PSYNC FAILOVER replid must match my replid."));
+    }
+    following::set_primary(ax.worker, ax.cx.db.hold(), None);
+    tracing::info!("MASTER MODE enabled (failover request from '{asker}')");
+    Ok(())
+}
+
+/// Whether the client has not asked for the stream before.
+fn follows_nothing_yet(ax: &mut AdminCtx) -> bool {
+    matches!(*replica(ax).stage.lock(), Stage::Asked)
+}
+
 fn synchronize(ax: &mut AdminCtx, known: Option<(&[u8], i64)>) -> CmdResult {
-    let replica = replica(ax);
-    if !matches!(*replica.stage.lock(), Stage::Asked) {
-        // It follows already.
+    if !follows_nothing_yet(ax) {
         return Ok(ax.cx.reply.done());
+    }
+    let replica = replica(ax);
+    if hand_over::is_on(ax.core) {
+        return Err(CmdError::Const("NOMASTERLINK Can't SYNC while failing over"));
     }
     if following::is_on(ax.core) && ax.core.following.status().stage != Link::Connected {
         return Err(CmdError::Const("NOMASTERLINK Can't SYNC while not connected with my master"));
@@ -166,15 +196,26 @@ fn replconf(ax: &mut AdminCtx) -> CmdResult {
         } else if is_word(option, "rdb-only") {
             about.snapshot_only = number()? == 1;
         } else if is_word(option, "rdb-filter-only") {
-            if !value.iter().all(u8::is_ascii_whitespace) {
-                return Err(CmdError::err("Unsupported rdb-filter-only option"));
-            }
+            about.part = part_named(value)?;
         } else {
             let option = String::from_utf8_lossy(option);
             return Err(CmdError::err(format_args!("Unrecognized REPLCONF option: {option}")));
         }
     }
     Ok(ax.cx.reply.ok())
+}
+
+/// REPLCONF rdb-filter-only: the parts that are wanted.
+fn part_named(words: &[u8]) -> Result<Part, CmdError> {
+    let mut part = Part::Nothing;
+    for word in words.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()) {
+        if !is_word(word, "functions") {
+            let word = String::from_utf8_lossy(word);
+            return Err(CmdError::err(format_args!("Unsupported rdb-filter-only option: {word}")));
+        }
+        part = Part::Functions;
+    }
+    Ok(part)
 }
 
 /// An address in text has fewer bytes.
@@ -237,8 +278,11 @@ fn role_of_replica(ax: &mut AdminCtx) -> CmdResult {
 fn replicaof(ax: &mut AdminCtx) -> CmdResult {
     let (host, port) = (ax.cx.args.bytes()?, ax.cx.args.bytes()?);
     let asker = ax.session.client.addr.clone();
+    if hand_over::is_on(ax.core) {
+        return Err(CmdError::err("REPLICAOF not allowed while failing over."));
+    }
     if is_word(host, "no") && is_word(port, "one") {
-        if following::set_primary(ax.core, ax.cx.db.hold(), None) {
+        if following::set_primary(ax.worker, ax.cx.db.hold(), None) {
             tracing::info!("MASTER MODE enabled (user request from '{asker}')");
         }
         return Ok(ax.cx.reply.ok());
@@ -253,24 +297,69 @@ fn replicaof(ax: &mut AdminCtx) -> CmdResult {
     let port = port.ok_or_else(|| CmdError::err("Invalid master port"))?;
     let primary = Primary { host: String::from_utf8_lossy(host).into_owned(), port };
     tracing::info!("REPLICAOF {}:{port} (user request from '{asker}')", primary.host);
-    match following::set_primary(ax.core, ax.cx.db.hold(), Some(primary)) {
+    match following::set_primary(ax.worker, ax.cx.db.hold(), Some(primary)) {
         true => Ok(ax.cx.reply.ok()),
         false => Ok(ax.cx.reply.simple("OK Already connected to specified master")),
     }
 }
 
-/// FAILOVER
+/// FAILOVER \[TO host port \[FORCE\]\] \[ABORT\] \[TIMEOUT milliseconds\]
 fn failover(ax: &mut AdminCtx) -> CmdResult {
+    if ax.cx.args.left() == 1 && ax.cx.args.take_keyword("abort") {
+        return match hand_over::abort(ax.worker, ax.cx.db.hold(), "Failover manually aborted") {
+            true => Ok(ax.cx.reply.ok()),
+            false => Err(CmdError::err("No failover in progress.")),
+        };
+    }
+    let wish = failover_wish(ax)?;
+    if hand_over::is_on(ax.core) {
+        return Err(CmdError::err("FAILOVER already in progress."));
+    }
     if following::is_on(ax.core) {
         return Err(CmdError::err("FAILOVER is not valid when server is a replica."));
-    }
-    if ax.cx.args.left() == 1 && ax.cx.args.take_keyword("abort") {
-        return Err(CmdError::err("No failover in progress."));
     }
     if ax.core.replicas.count() == 0 {
         return Err(CmdError::err("FAILOVER requires connected replicas."));
     }
-    Err(CmdError::err("FAILOVER is not there: REPLICAOF does it, first there, then here"))
+    if wish.force && (wish.timeout_ms.is_none() || wish.target.is_none()) {
+        return Err(CmdError::err(
+            "FAILOVER with force option requires both a timeout and target HOST and IP.",
+        ));
+    }
+    if let Some(target) = &wish.target {
+        let replica = hand_over::find(ax.core, target);
+        let replica = replica
+            .ok_or_else(|| CmdError::err("FAILOVER target HOST and PORT is not a replica."))?;
+        if !replica.is_online() {
+            return Err(CmdError::err("FAILOVER target replica is not online."));
+        }
+    }
+    hand_over::begin(ax.core, wish);
+    Ok(ax.cx.reply.ok())
+}
+
+fn failover_wish(ax: &mut AdminCtx) -> Result<Wish, CmdError> {
+    let mut wish = Wish::default();
+    let args = &mut ax.cx.args;
+    while !args.is_done() {
+        if wish.timeout_ms.is_none() && args.left() >= 2 && args.take_keyword("timeout") {
+            let timeout = args.i64()?;
+            if timeout <= 0 {
+                return Err(CmdError::err("FAILOVER timeout must be greater than 0"));
+            }
+            wish.timeout_ms = Some(timeout.unsigned_abs());
+        } else if wish.target.is_none() && args.left() >= 3 && args.take_keyword("to") {
+            let host = String::from_utf8_lossy(args.bytes()?).into_owned();
+            // No replica listens on a port that is none.
+            let port = u16::try_from(args.i64()?).unwrap_or(0);
+            wish.target = Some(Primary { host, port });
+        } else if !wish.force && args.take_keyword("force") {
+            wish.force = true;
+        } else {
+            return Err(CmdError::Syntax);
+        }
+    }
+    Ok(wish)
 }
 
 /// Milliseconds until WAIT gives up, as a moment; 0 waits forever.
@@ -345,9 +434,7 @@ fn settle(ax: &mut AdminCtx, wait: AckWait, until: Option<UnixMs>) -> crate::res
         return replicas::answer(ax.core, wait, ax.cx.reply);
     }
     if wait.replicas > 0 {
-        // Replicas confirm once a second without being asked.
-        let ask = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
-        ax.core.persist.backlog.append_aside(ask);
+        replicas::ask_all(ax.core);
     }
     let timeout = TimeoutReply::Acks(wait);
     ax.cx.block(Block { keys: Vec::new(), until, timeout, on_deletion: false, request: None })
@@ -365,6 +452,12 @@ mod tests {
             ("replicaof no one", "+OK|"),
             ("slaveof localhost x", "-ERR Invalid master port|"),
             ("failover", "-ERR FAILOVER requires connected replicas.|"),
+            ("failover abort", "-ERR No failover in progress.|"),
+            ("failover timeout 0", "-ERR FAILOVER timeout must be greater than 0|"),
+            ("failover to h 1 to h 2", "-ERR syntax error|"),
+            ("failover to h", "-ERR syntax error|"),
+            ("failover to h x", "-ERR value is not an integer or out of range|"),
+            ("psync x 1 failover", "-ERR PSYNC FAILOVER can't be sent to a master.|"),
             ("wait 0 0", ":0|"),
             ("wait 0 -1", "-ERR timeout is negative|"),
             ("wait x 0", "-ERR value is not an integer or out of range|"),
@@ -373,6 +466,8 @@ mod tests {
             ("replconf capa", "-ERR syntax error|"),
             ("replconf what ever", "-ERR Unrecognized REPLCONF option: what|"),
             ("replconf listening-port 7000 capa eof capa psync2", "+OK|"),
+            ("replconf rdb-filter-only ' functions '", "+OK|"),
+            ("replconf rdb-filter-only keys", "-ERR Unsupported rdb-filter-only option: keys|"),
             ("replconf ack 5", ""),
             ("psync ? x", "-ERR value is not an integer or out of range|"),
         ] {

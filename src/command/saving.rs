@@ -1,12 +1,11 @@
 //! Saving and ending: SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE, SHUTDOWN.
 
-use std::sync::atomic::Ordering;
-
 use crate::config::ShutdownOn;
 use crate::engine::command::Command;
-use crate::engine::context::AdminCtx;
+use crate::engine::context::{AdminCtx, Block, NOT_STOPPED, TimeoutReply};
 use crate::engine::gate;
 use crate::engine::saving::Begun;
+use crate::engine::stopping::{Course, Refused};
 use crate::engine::{rewriting, saving, stopping};
 use crate::keyspace::lock::ShardSet;
 use crate::resp::error::CmdError;
@@ -132,18 +131,28 @@ fn shutdown(cx: &mut AdminCtx) -> CmdResult {
         return Err(CmdError::Syntax);
     }
     if abort {
-        // A shutdown that has begun waits for nothing.
-        if !cx.core.shutdown.scheduled.swap(false, Ordering::AcqRel) {
-            return Err(CmdError::err("No shutdown in progress."));
-        }
-        tracing::warn!("Shutdown manually aborted.");
-        return Ok(cx.cx.reply.ok());
+        return match stopping::abort(cx.core) {
+            true => Ok(cx.cx.reply.ok()),
+            false => Err(CmdError::err("No shutdown in progress.")),
+        };
+    }
+    if !how.now && !cx.cx.may_block {
+        return Err(CmdError::err(
+            "SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client",
+        ));
     }
     if !cx.cx.db.hold().covers(&ShardSet::ALL) && !how.nosave {
         return Err(gate::busy(cx.core));
     }
-    if stopping::prepare(cx.core, cx.cx.db.hold(), how).is_err() {
-        return Err(CmdError::err("Errors trying to SHUTDOWN. Check logs."));
+    match stopping::begin(cx.core, cx.cx.db.hold(), how) {
+        Err(Refused) => return Err(CmdError::Const(NOT_STOPPED)),
+        Ok(Course::Waits) => {
+            let (until, timeout) = (None, TimeoutReply::NotStopped);
+            let block =
+                Block { keys: Vec::new(), until, timeout, on_deletion: false, request: None };
+            return Ok(cx.cx.block(block));
+        }
+        Ok(Course::Leaves) => {}
     }
     stopping::finish(cx.core, 0);
     // The locks stay taken until the process has ended: nothing is acknowledged after the save.

@@ -138,7 +138,7 @@ settings! {
         /// Whether background work runs more often with many clients.
         dynamic_hz: bool = true, "dynamic-hz", Kind::Plain, Traits::RUN, idle "periodic work takes the same little time however many clients there are";
         /// Seconds a shutdown waits for replicas that lag.
-        shutdown_timeout: i32 = 10, "shutdown-timeout", Kind::Int(0, INT_MAX), Traits::RUN, idle "a shutdown does not wait for replicas";
+        shutdown_timeout: i32 = 10, "shutdown-timeout", Kind::Int(0, INT_MAX), Traits::RUN;
         /// What SIGINT asks for: default, save, nosave, now, force.
         shutdown_on_sigint: ShutdownOn = ShutdownOn::default(),
             "shutdown-on-sigint", Kind::Plain, Traits::RUN.and(Traits::WORDS);

@@ -16,7 +16,7 @@ use crate::base::hash::hash_bytes;
 use crate::engine::access;
 use crate::engine::client::Client;
 use crate::engine::command::Row;
-use crate::engine::context::{Block, TimeoutReply};
+use crate::engine::context::{Block, NOT_STOPPED, TimeoutReply};
 use crate::engine::core::{Attention, Core, Scratch, Worker};
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::replicas;
@@ -305,19 +305,29 @@ pub fn timeout_reply(core: &Core, waiter: &Waiter) -> Vec<u8> {
         TimeoutReply::Null => reply.null(),
         TimeoutReply::NullArray => reply.null_array(),
         TimeoutReply::Acks(wait) => replicas::answer(core, wait, &mut reply),
+        TimeoutReply::NotStopped => reply.error_line(NOT_STOPPED),
     };
     std::mem::take(reply.buffer())
 }
 
 /// Answers the clients in WAIT and WAITAOF who have waited long enough.
 pub fn serve_acks(core: &Core) {
+    answer_all(core, |waiter| match waiter.block.timeout {
+        TimeoutReply::Acks(wait) => replicas::is_confirmed(core, wait),
+        _ => false,
+    });
+}
+
+/// Answers those in SHUTDOWN that the process does not end.
+pub fn tell_not_stopped(core: &Core) {
+    answer_all(core, |waiter| waiter.block.timeout == TimeoutReply::NotStopped);
+}
+
+/// Ends every wait that is over, as if its time were up. For those that wait for no key.
+fn answer_all(core: &Core, is_over: impl Fn(&Waiter) -> bool) {
     let done: Vec<Ticket> = {
         let waiters = core.blocked.waiters.lock();
-        let is_done = |waiter: &Waiter| match waiter.block.timeout {
-            TimeoutReply::Acks(wait) => replicas::is_confirmed(core, wait),
-            TimeoutReply::Null | TimeoutReply::NullArray => false,
-        };
-        let done = waiters.iter().filter(|(_, waiter)| is_done(waiter));
+        let done = waiters.iter().filter(|(_, waiter)| is_over(waiter));
         done.map(|(ticket, _)| *ticket).collect()
     };
     for ticket in done {
@@ -325,6 +335,12 @@ pub fn serve_acks(core: &Core) {
             time_out(core, &waiter);
         }
     }
+}
+
+/// Whether a client's wait has a time that could be up.
+pub fn can_time_out(core: &Core, id: u64) -> bool {
+    let waiter = core.blocked.ticket_of(id).and_then(|ticket| core.blocked.get(ticket));
+    waiter.is_some_and(|waiter| waiter.block.timeout != TimeoutReply::NotStopped)
 }
 
 /// Ends a client's wait with the reply that `answer` gives; `None` when it did not wait.
@@ -341,13 +357,24 @@ pub fn end_wait(core: &Core, id: u64, answer: impl Fn(&Waiter) -> Vec<u8>) -> Op
     Some(waiter)
 }
 
-/// Ends every wait with the same reply.
-pub fn end_all(core: &Core, reply: &[u8]) {
+/// Ends every wait with the same error.
+pub fn end_all(worker: &Worker, error: &[u8]) {
+    let core = worker.core;
     let ids: Vec<u64> =
         core.blocked.waiters.lock().values().map(|waiter| waiter.client.id).collect();
     for id in ids {
-        end_wait(core, id, |_| reply.to_vec());
+        if let Some(waiter) = end_wait(core, id, |_| error.to_vec()) {
+            count_failed(worker, &waiter);
+        }
     }
+}
+
+/// Counts a call that was ended with an error from outside.
+pub fn count_failed(worker: &Worker, waiter: &Waiter) {
+    count_timeout(worker, waiter);
+    worker.stats.commands[waiter.row.index].failed.add(1);
+    worker.stats.errors.add(1);
+    worker.core.stats.count_error("UNBLOCKED");
 }
 
 /// Ends a connection from outside; nothing is handed to it any more.

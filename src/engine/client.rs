@@ -352,6 +352,15 @@ impl Clients {
         self.all.lock().len()
     }
 
+    /// Bytes that the buffers of clients take, but those of replicas, which the stream fills.
+    pub fn buffer_bytes(&self) -> u64 {
+        let bytes = |client: &Arc<Client>| match client.has_flag(ClientFlags::REPLICA) {
+            true => 0,
+            false => client.figures.memory.load(Ordering::Relaxed) + client.mail_bytes() as u64,
+        };
+        self.all.lock().values().map(bytes).sum()
+    }
+
     /// A client by its id.
     pub fn get(&self, id: u64) -> Option<Arc<Client>> {
         self.all.lock().get(&id).cloned()

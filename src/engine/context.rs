@@ -59,7 +59,12 @@ pub enum TimeoutReply {
     NullArray,
     /// How far it got (WAIT, WAITAOF).
     Acks(AckWait),
+    /// The process does not end (SHUTDOWN).
+    NotStopped,
 }
+
+/// The answer to SHUTDOWN when the process goes on.
+pub const NOT_STOPPED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
 
 /// What WAIT and WAITAOF wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +95,8 @@ impl Ctx<'_> {
             TimeoutReply::NullArray => self.reply.null_array(),
             // Whoever waits for replicas has answered before, where nobody can wait.
             TimeoutReply::Acks(_) => self.reply.int(0),
+            // SHUTDOWN is refused before.
+            TimeoutReply::NotStopped => self.reply.error_line(NOT_STOPPED),
         }
     }
 }

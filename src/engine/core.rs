@@ -17,11 +17,14 @@ use crate::engine::blocking::Blocked;
 use crate::engine::client::{Client, Clients};
 use crate::engine::command::{CommandTable, Row};
 use crate::engine::evicting::{self, Eviction};
+use crate::engine::failover::Failover;
 use crate::engine::following::{self, Following};
 use crate::engine::migrating::Links;
 use crate::engine::oom_score::OomScore;
+use crate::engine::own_keys::OwnKeys;
 use crate::engine::pause::Pause;
 use crate::engine::replicas::{self, Replicas};
+use crate::engine::stopping::StopWait;
 use crate::keyspace::effects::{Access, Effects, Env};
 use crate::keyspace::entry::Entry;
 use crate::keyspace::event::Classes;
@@ -50,7 +53,7 @@ impl Attention {
     pub const OUT_OF_MEMORY: u32 = 8;
     /// A script is over its time.
     pub const SCRIPT_BUSY: u32 = 16;
-    /// CLIENT PAUSE.
+    /// Commands are paused.
     pub const PAUSED: u32 = 32;
     /// The process is shutting down.
     pub const STOPPING: u32 = 64;
@@ -116,13 +119,17 @@ pub struct Core {
     pub replicas: Replicas,
     /// Whom this server follows.
     pub following: Following,
+    /// FAILOVER.
+    pub failover: Failover,
+    /// Keys that the primary does not know.
+    pub own_keys: OwnKeys,
     /// Scripts by name.
     pub scripts: Scripts,
     /// Libraries of functions.
     pub functions: Functions,
     /// Clients that run MONITOR.
     pub monitors: Mutex<Vec<Arc<Client>>>,
-    /// CLIENT PAUSE.
+    /// Commands that wait.
     pub pause: Pause,
     /// What lies above: sockets and the log.
     pub world: OnceLock<Box<dyn World>>,
@@ -177,6 +184,8 @@ pub struct Debug {
 pub struct Shutdown {
     /// A signal has asked for it, and it has not begun.
     pub scheduled: AtomicBool,
+    /// It waits for replicas.
+    pub waiting: Mutex<Option<Arc<StopWait>>>,
     /// Set once the process shall end; threads look at it.
     pub stop: AtomicBool,
     /// What the main thread waits for: the exit code.
@@ -226,6 +235,8 @@ impl Core {
             links: Links::default(),
             replicas: Replicas::default(),
             following: Following::default(),
+            failover: Failover::default(),
+            own_keys: OwnKeys::default(),
             scripts: Scripts::default(),
             functions: Functions::default(),
             monitors: Mutex::default(),
@@ -301,7 +312,7 @@ impl Core {
     /// evicting would only make longer, and what clients that were ended are about to give back.
     pub fn memory_counted(&self, allocated: u64) -> u64 {
         let leaving = self.clients.leaving.load(Ordering::Relaxed);
-        allocated.saturating_sub(self.persist.backlog.excess()).saturating_sub(leaving)
+        allocated.saturating_sub(replicas::buffers(self).beyond).saturating_sub(leaving)
     }
 
     /// Whether a command that needs memory has to be refused. Asking the allocator costs more than

@@ -18,7 +18,9 @@ use crate::engine::expiring;
 use crate::engine::fiber;
 use crate::engine::gate;
 use crate::engine::monitor;
+use crate::engine::own_keys;
 use crate::engine::record::Record;
+use crate::engine::replicas;
 use crate::engine::session::{ReplyMode, Session};
 use crate::engine::settle;
 use crate::engine::tracking;
@@ -87,6 +89,7 @@ pub fn execute(
         tracking::before(core, session, reply);
     }
     let start = reply.len();
+    let follows = session.replica.as_ref().is_some_and(|replica| replica.has_asked());
     let checked = found.and_then(|row| {
         session.client.figures.command.store(row.index as u32, Ordering::Relaxed);
         let checked = gate::check(core, session, row, &args, reply.protocol());
@@ -113,6 +116,10 @@ pub fn execute(
                 monitor::feed(core, &session.client.addr, session.db, row, &args);
             }
         }
+    }
+    if follows && reply.len() > start {
+        let name = gate::find(core, &args).map_or("", |row| row.spec().name);
+        replicas::refuse_answer(session, name, reply, start);
     }
     if session.reply_mode != ReplyMode::On {
         silence(session, reply, if confirms { reply.len() } else { start });
@@ -232,6 +239,10 @@ fn run_alone(
         refuse(worker, session, args, reply, &gate::busy(core));
         return;
     };
+    if gate::comes_too_late(core, session, row) {
+        refuse(worker, session, args, reply, &CmdError::Const(gate::READONLY));
+        return;
+    }
     let mut scratch = worker.take_scratch();
     scratch.by = Some(session.client.id);
     scratch.record.begin(core.persist.wants_records());
@@ -285,6 +296,9 @@ pub fn run(
     };
     let reads_all_keys =
         session.as_ref().is_none_or(|session| access::reads_all_keys(&session.account, row, &args));
+    if !env.removes_expired && env.expires && row.spec().flags.has(Flags::WRITE) {
+        own_keys::make_way(worker.core, unit.hold, unit.fx, (row, &args, db), env);
+    }
     let mut view = DbView::new(unit.hold, env, unit.fx, db);
     if let (Some(hash), Some(position)) = (unit.hash, row.only_key) {
         view = view.with_hash(args.word(position), hash);
@@ -313,11 +327,7 @@ pub fn run(
     {
         tracking::remember_read(worker.core, unit.hold, (session, options), row, &args);
     }
-    let fx = &mut *unit.fx;
-    if !fx.expired.is_empty() || !fx.expired_fields.is_empty() {
-        expiring::tell(worker, fx, unit.record, unit.env.expires_with);
-    }
-    unit.record.end_command(fx.dirty != dirty, &args);
+    end_command(unit, (row, &args, db), unit.fx.dirty != dirty);
     let now = clock::steady();
     let nanos = now.nanos_since(worker.clock.replace(now));
     if block.is_none() {
@@ -331,6 +341,19 @@ pub fn run(
         tell_slow(worker.core, session, row, &args, nanos);
     }
     block
+}
+
+/// What a command leaves: keys past their deadlines, and its record.
+#[inline]
+fn end_command(unit: &mut Unit<'_>, call: own_keys::Call, changed: bool) {
+    if changed && unit.env.expires && !unit.env.removes_expired {
+        own_keys::note(unit.worker.core, unit.hold, call);
+    }
+    let fx = &mut *unit.fx;
+    if !fx.expired.is_empty() || !fx.expired_fields.is_empty() {
+        expiring::tell(unit.worker, fx, unit.record, unit.env.expires_with);
+    }
+    unit.record.end_command(changed, call.1);
 }
 
 /// Leaves word of a command that took long.

@@ -16,6 +16,7 @@ use crate::config::{Config, MaxmemoryPolicy};
 use crate::ds::dict::Keyed;
 use crate::engine::core::{Attention, Core, Scratch, Worker};
 use crate::engine::evicting_clients;
+use crate::engine::pause;
 use crate::engine::settle;
 use crate::keyspace::effects::DbKey;
 use crate::keyspace::entry::Entry;
@@ -103,6 +104,10 @@ pub fn run(worker: &Worker) {
     let config = core.config();
     // What large clients give back is better than keys.
     evicting_clients::run(core, &config);
+    if core.has_attention(Attention::PAUSED) && pause::current(core, UnixMs::now()).is_some() {
+        // Nothing changes now, and nothing is refused for it.
+        return core.set_attention(Attention::OUT_OF_MEMORY, false);
+    }
     let Some((by, mortal)) = rule(config.maxmemory_policy) else { return };
     let Some(mut pool) = core.eviction.pool.try_lock() else {
         // Another thread is at it.

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::acl::Denied;
 use crate::engine::access;
+use crate::engine::client::ClientFlags;
 use crate::engine::command::{Row, Run};
 use crate::engine::core::{Attention, Core};
 use crate::engine::session::Session;
@@ -101,6 +102,15 @@ fn unknown_sub(args: &Args) -> CmdError {
     CmdError::err(format_args!("unknown subcommand '{sub}'. Try {container} HELP."))
 }
 
+/// Whether this server has become a replica that takes no writes while a client's write waited for
+/// its locks: what it would write here, no primary knows.
+#[inline]
+pub fn comes_too_late(core: &Core, session: &Session, row: &Row) -> bool {
+    core.has_attention(Attention::READ_ONLY)
+        && row.spec().flags.has(Flags::WRITE)
+        && !session.replaying
+}
+
 /// The same for a command of a script, which says itself what it heeds.
 pub fn check_inside(
     core: &Core,
@@ -133,6 +143,7 @@ pub fn check(
         && session.authenticated
         && session.account.is_unrestricted()
         && session.multi.is_none()
+        && session.replica.is_none()
         && !session.is_subscribed()
         && !row.spec().flags.has(Flags::PROTECTED)
         && (attention & Attention::MEMORY_LIMITED == 0 || !row.spec().flags.has(Flags::DENYOOM))
@@ -208,6 +219,11 @@ fn check_slowly(
     }
     if has(Attention::STALE) {
         up_to_date(session, row)?;
+    }
+    if session.client.has_flag(ClientFlags::REPLICA)
+        && flags.has_any(Flags::WRITE.with(Flags::READONLY))
+    {
+        return Err(CmdError::err("Replica can't interact with the keyspace").into());
     }
     if has(Attention::LOADING) && !flags.has(Flags::LOADING) {
         return Err(CmdError::Const("LOADING Redis is loading the dataset in memory").into());

@@ -1,4 +1,5 @@
-//! CLIENT PAUSE: commands wait until a moment, or until CLIENT UNPAUSE.
+//! Pauses: commands wait until a moment, or until the pause is ended. CLIENT PAUSE begins one; so
+//! do a shutdown that waits for replicas, and a failover.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -22,40 +23,67 @@ pub enum PauseMode {
     All,
 }
 
+/// Who wants a pause. Each has its own, and all of them hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// CLIENT PAUSE.
+    Client,
+    /// A shutdown that waits for replicas.
+    Shutdown,
+    /// FAILOVER.
+    Failover,
+}
+
+/// How many reasons there are.
+const REASONS: usize = 3;
+
+/// The end of a pause that somebody will end.
+pub const UNTIL_ENDED: UnixMs = UnixMs(i64::MAX as u64);
+
 /// See the module.
 #[derive(Default)]
 pub struct Pause {
-    state: Mutex<Option<(PauseMode, UnixMs)>>,
+    /// By [`Reason`].
+    state: Mutex<[Option<(PauseMode, UnixMs)>; REASONS]>,
     /// Clients whose next command waits.
     pub postponed: AtomicUsize,
 }
 
-/// Begins a pause, or makes the present one longer or stricter.
-pub fn begin(core: &Core, mode: PauseMode, until: UnixMs) {
+/// Begins a pause, or makes the one for the same reason longer or stricter.
+pub fn begin(core: &Core, reason: Reason, mode: PauseMode, until: UnixMs) {
     let mut state = core.pause.state.lock();
-    let (mode, until) = match *state {
+    let slot = &mut state[reason as usize];
+    let (mode, until) = match *slot {
         Some((before, end)) => (before.max(mode), end.max(until)),
         None => (mode, until),
     };
-    *state = Some((mode, until));
+    *slot = Some((mode, until));
     core.set_attention(Attention::PAUSED, true);
 }
 
-/// Ends the pause; whoever waited goes on.
-pub fn end(core: &Core) {
-    *core.pause.state.lock() = None;
-    core.set_attention(Attention::PAUSED, false);
+/// Ends the pause for one reason; whoever waited for no other goes on.
+pub fn end(core: &Core, reason: Reason) {
+    {
+        let mut state = core.pause.state.lock();
+        state[reason as usize] = None;
+        core.set_attention(Attention::PAUSED, state.iter().any(Option::is_some));
+    }
     core.clients.all().iter().for_each(|client| client.wake());
 }
 
-/// The pause that holds now; one whose time is up is ended.
+/// The strictest pause that holds now, and when one ends by itself. Those whose time is up are
+/// ended.
 pub fn current(core: &Core, now: UnixMs) -> Option<(PauseMode, UnixMs)> {
     let mut state = core.pause.state.lock();
-    if state.is_some_and(|(_, until)| until <= now) {
-        *state = None;
+    for slot in state.iter_mut() {
+        *slot = slot.filter(|(_, until)| *until > now);
+    }
+    let held = state.iter().flatten().copied();
+    let held = held.reduce(|(mode, until), (other, end)| (mode.max(other), until.min(end)));
+    if held.is_none() {
         core.set_attention(Attention::PAUSED, false);
     }
-    *state
+    held
 }
 
 /// Whether a command may change something. A script that says it does not is believed: it will be

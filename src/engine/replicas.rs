@@ -23,6 +23,8 @@ use crate::config::Config;
 use crate::engine::client::{Client, ClientFlags};
 use crate::engine::context::AckWait;
 use crate::engine::core::{Attention, Core};
+use crate::engine::failover;
+use crate::engine::session::Session;
 use crate::persist::backlog::Reader;
 use crate::persist::state::{AofState, Work};
 use crate::resp::reply::{Replied, Reply};
@@ -56,6 +58,18 @@ pub enum Stage {
     Done,
 }
 
+/// What of a snapshot is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    All,
+    /// The libraries of functions.
+    Functions,
+    /// Neither keys nor libraries.
+    Nothing,
+}
+
 /// What a replica said of itself.
 #[derive(Clone, Debug, Default)]
 pub struct About {
@@ -69,6 +83,8 @@ pub struct About {
     pub confirms: bool,
     /// Whether it wants a snapshot and no stream.
     pub snapshot_only: bool,
+    /// What the snapshot shall hold.
+    pub part: Part,
 }
 
 /// See the module.
@@ -98,6 +114,21 @@ impl Replica {
             acked_disk: AtomicU64::new(0),
             acked_at: AtomicU64::new(UnixMs::now().0),
         }
+    }
+
+    /// Whether it has asked for the stream.
+    pub fn has_asked(&self) -> bool {
+        !matches!(*self.stage.lock(), Stage::Asked)
+    }
+
+    /// What its snapshot shall hold.
+    pub fn part(&self) -> Part {
+        self.about.lock().part
+    }
+
+    /// Whether it waits for a snapshot that nobody has begun.
+    pub fn is_waiting(&self) -> bool {
+        matches!(*self.stage.lock(), Stage::Waiting)
     }
 
     /// Whether it reads the stream.
@@ -139,6 +170,10 @@ impl Replica {
     /// Puts what comes next behind `out`; says whether there was anything.
     pub fn feed(self: &Arc<Replica>, core: &'static Core, out: &mut Vec<u8>) -> bool {
         let mut stage = self.stage.lock();
+        if self.client.is_signaled() {
+            // What lies in the mailbox was said before: which moment it gets, or that it waits.
+            return false;
+        }
         match &mut *stage {
             Stage::Sending { file, size, sent } => {
                 let Some(at) = *sent else {
@@ -240,6 +275,29 @@ impl Replicas {
     }
 }
 
+/// Memory that the stream takes, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Buffers {
+    /// All of it: the backlog, and what is on its way to replicas.
+    pub total: u64,
+    /// What is kept for replicas that come back.
+    pub backlog: u64,
+    /// What is kept beyond that, because replicas lag.
+    pub beyond: u64,
+}
+
+/// Memory that the stream takes now.
+pub fn buffers(core: &Core) -> Buffers {
+    let all = core.replicas.all.lock();
+    let rooms = all.iter().map(|it| it.client.figures.reply_room.load(Ordering::Relaxed));
+    let total = core.persist.backlog.memory() + rooms.sum::<u64>();
+    let beyond = match all.is_empty() {
+        true => 0,
+        false => total.saturating_sub(core.config.load().repl_backlog_size),
+    };
+    Buffers { total, backlog: total - beyond, beyond }
+}
+
 /// A connection has gone that may have been a replica's.
 pub fn leave(core: &'static Core, replica: &Replica) {
     let id = replica.client.id;
@@ -305,17 +363,40 @@ pub fn answer(core: &Core, wait: AckWait, reply: &mut Reply) -> Replied {
     reply.int(count)
 }
 
+/// A command of a replica gave an answer, which would stand in the middle of its stream: nothing of
+/// it is sent, and the connection ends.
+#[cold]
+pub fn refuse_answer(session: &mut Session, name: &str, reply: &mut Reply, start: usize) {
+    let answer = String::from_utf8_lossy(&reply.bytes()[start..]).into_owned();
+    let addr = session.client.addr.clone();
+    if let Some(error) = answer.strip_prefix('-') {
+        tracing::warn!(
+            "== CRITICAL == This master is sending an error to its replica: '{}' after processing the \
+             command '{name}'",
+            error.trim_end()
+        );
+    }
+    tracing::warn!("Replica generated a reply to command '{name}', disconnecting it: {addr}");
+    reply.cut(start);
+    session.closing = true;
+}
+
+/// Asks all replicas how far they are; they confirm once a second without being asked.
+pub fn ask_all(core: &Core) {
+    core.persist.backlog.append_aside(b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n");
+}
+
 /// Once each tenth of a second: keepalives, replicas that are silent, the backlog's end.
 pub fn tick(core: &'static Core, config: &Config) {
     update_attention(core, config);
-    let round = core.replicas.rounds.fetch_add(1, Ordering::Relaxed);
+    let round = core.replicas.rounds.fetch_add(1, Ordering::Relaxed) + 1;
     if !round.is_multiple_of(10) || !core.persist.backlog.is_active() {
         return;
     }
     let all = core.replicas.all();
     let now = UnixMs::now();
     let period = u64::from(config.repl_ping_replica_period.unsigned_abs()).max(1);
-    if !all.is_empty() && (round / 10).is_multiple_of(period) {
+    if !all.is_empty() && (round / 10).is_multiple_of(period) && !failover::is_timed(core) {
         core.persist.backlog.append_aside(b"*1\r\n$4\r\nPING\r\n");
     }
     for replica in &all {

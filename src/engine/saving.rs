@@ -8,7 +8,7 @@ use crate::base::fs::{DiskFile, FsError};
 use crate::base::pages;
 use crate::config::Config;
 use crate::engine::core::{Attention, Core};
-use crate::engine::rewriting;
+use crate::engine::{rewriting, syncing};
 use crate::keyspace::lock::Hold;
 use crate::persist::aof::manifest::Seal;
 use crate::persist::child::{self, EXIT_OK, Forked, Report};
@@ -52,7 +52,9 @@ pub fn changes(core: &Core) -> u64 {
 }
 
 fn plan(core: &Core, config: &Config) -> Plan {
-    Plan::new(config, &core.functions.sources(), Memory::read().allocated)
+    let mut plan = Plan::new(config, &core.functions.sources(), Memory::read().allocated);
+    plan.replication = syncing::place(core);
+    plan
 }
 
 fn fill(

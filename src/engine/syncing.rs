@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::base::rng;
+use crate::config::Config;
 use crate::engine::core::Core;
-use crate::engine::replicas::{Replica, Stage};
+use crate::engine::replicas::{Part, Replica, Stage};
 use crate::engine::saving;
 use crate::keyspace::lock::Hold;
 use crate::persist::snapshot::{self, GrowingFile, Plan, StreamPlace};
@@ -20,6 +21,50 @@ pub fn keep_stream(core: &Core) {
         *core.repl_id_before.lock() = None;
     }
     core.persist.backlog.begin(core.config.load().repl_backlog_size);
+}
+
+/// Bytes of a stream's name.
+const NAME_BYTES: usize = 40;
+/// No stream becomes so long.
+const OFFSET_MAX: u64 = 1 << 62;
+
+/// Whether a text can be a stream's name.
+pub fn is_stream_name(text: &str) -> bool {
+    text.len() == NAME_BYTES && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// The place in the stream that a snapshot of this moment has, if there is a stream. The caller
+/// holds all shards.
+pub fn place(core: &Core) -> Option<StreamPlace> {
+    let backlog = &core.persist.backlog;
+    backlog.is_active().then(|| {
+        let (offset, db) = backlog.place();
+        StreamPlace { id: core.repl_id.lock().clone(), offset, db }
+    })
+}
+
+/// After the start has loaded a snapshot: the stream goes on at the place that the snapshot names.
+/// A replica asks its primary for what follows; a primary's own replicas come back by the name of
+/// before.
+pub fn resume(core: &Core, config: &Config) {
+    let (id, offset) = std::mem::take(&mut *core.persist.loading.place.lock());
+    let db = core.persist.loading.stream_db.load(Ordering::Relaxed);
+    let backlog = &core.persist.backlog;
+    let offset =
+        offset.filter(|offset| *offset < OFFSET_MAX && i64::from(db) < config.databases.into());
+    let (Some(id), Some(offset)) = (id, offset) else {
+        backlog.forget();
+        return;
+    };
+    if config.replicaof.is_some() {
+        tracing::info!("The snapshot stands at offset {offset} of the stream {id}");
+        *core.repl_id.lock() = id;
+        backlog.follow(offset, db, config.repl_backlog_size);
+    } else {
+        *core.repl_id_before.lock() = Some((id, offset));
+        backlog.rebase(offset);
+        core.replicas.now_alone();
+    }
 }
 
 /// Lets a replica go on where it was, if its stream is ours and the backlog reaches back so far.
@@ -51,7 +96,7 @@ pub fn begin(core: &'static Core, hold: &Hold, replica: &Arc<Replica>) -> Result
     *replica.stage.lock() = Stage::Waiting;
     core.replicas.add(replica);
     match core.persist.child_work() {
-        None => fork(core, hold),
+        None => fork(core, hold, replica.part()),
         Some(Work::Sync) if join(core, replica) => Ok(()),
         Some(_) => {
             tracing::info!("The replica waits for the child at work to end");
@@ -62,8 +107,9 @@ pub fn begin(core: &'static Core, hold: &Hold, replica: &Arc<Replica>) -> Result
 
 /// The same moment serves another replica, if its file is not finished.
 fn join(core: &Core, replica: &Arc<Replica>) -> bool {
-    let others = core.replicas.all();
-    let offset = others.iter().find_map(|other| match *other.stage.lock() {
+    let (others, part) = (core.replicas.all(), replica.part());
+    let same = others.iter().filter(|other| other.part() == part);
+    let offset = same.into_iter().find_map(|other| match *other.stage.lock() {
         Stage::Snapshot { offset } => Some(offset),
         _ => None,
     });
@@ -87,19 +133,24 @@ fn tell(core: &Core, replica: &Replica, offset: u64) {
 
 /// Forks for replicas that wait, once no other child is at work.
 pub fn start_waiting(core: &'static Core) -> bool {
-    let waits = |replica: &Arc<Replica>| matches!(*replica.stage.lock(), Stage::Waiting);
-    if !core.replicas.all().iter().any(waits) {
-        return false;
-    }
+    let all = core.replicas.all();
+    let Some(first) = all.iter().find(|replica| replica.is_waiting()) else { return false };
     // A failure is told to the replicas, and logged.
-    let _ = fork(core, &core.keyspace.lock_all());
+    let _ = fork(core, &core.keyspace.lock_all(), first.part());
     true
 }
 
-fn fork(core: &'static Core, hold: &Hold) -> Result<(), String> {
+/// Begins a snapshot for those who want that part; others wait for the next.
+fn fork(core: &'static Core, hold: &Hold, part: Part) -> Result<(), String> {
     let config = core.config();
-    let functions = core.functions.sources();
+    let functions = match part {
+        Part::All | Part::Functions => core.functions.sources(),
+        Part::Nothing => Vec::new(),
+    };
     let mut plan = Plan::new(&config, &functions, Memory::read().allocated);
+    if part != Part::All {
+        plan.databases = 0;
+    }
     let (offset, db) = core.persist.backlog.cut();
     let id = core.repl_id.lock().clone();
     plan.replication = Some(StreamPlace { id, offset, db });
@@ -123,8 +174,8 @@ fn fork(core: &'static Core, hold: &Hold) -> Result<(), String> {
     };
     tracing::info!("Background saving started by pid {} for replicas", forked.pid);
     for replica in core.replicas.all() {
-        let waits = matches!(*replica.stage.lock(), Stage::Waiting);
-        if waits && core.persist.backlog.enter(replica.client.id, offset).is_ok() {
+        let wants = replica.is_waiting() && replica.part() == part;
+        if wants && core.persist.backlog.enter(replica.client.id, offset).is_ok() {
             tell(core, &replica, offset);
         }
     }

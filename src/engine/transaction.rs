@@ -113,6 +113,22 @@ fn is_broken(session: &Session, hold: &Hold, env: &Env) -> bool {
         })
 }
 
+/// The shards of everything that is queued or watched, unless nothing may be written any more.
+fn lock(core: &Core, session: &Session, multi: &Multi) -> Result<Hold, CmdError> {
+    let mut set = ShardSet::default();
+    for (row, args) in &multi.queue {
+        dispatch::shards_of(row, &args.args(), &mut set);
+    }
+    session.watched.iter().for_each(|at| set.add_key(&at.key));
+    let busy = || !session.replaying && core.has_attention(Attention::SCRIPT_BUSY);
+    let late = || multi.queue.iter().any(|(row, _)| gate::comes_too_late(core, session, row));
+    match core.keyspace.lock_unless(&set, busy) {
+        None => Err(gate::busy(core)),
+        Some(_) if late() => Err(CmdError::Const(gate::READONLY)),
+        Some(hold) => Ok(hold),
+    }
+}
+
 /// EXEC.
 pub fn exec(
     worker: &Worker,
@@ -139,18 +155,15 @@ pub fn exec(
         fail(worker, reply, &CmdError::Const(text));
         return;
     }
-    let mut set = ShardSet::default();
-    for (row, args) in &multi.queue {
-        dispatch::shards_of(row, &args.args(), &mut set);
-    }
-    session.watched.iter().for_each(|at| set.add_key(&at.key));
-    let busy = || !session.replaying && core.has_attention(Attention::SCRIPT_BUSY);
-    let Some(mut hold) = core.keyspace.lock_unless(&set, busy) else {
-        unwatch(core, session);
-        counters.failed.add(1);
-        let text = format!("EXECABORT Transaction discarded because of: {}", gate::busy(core));
-        fail(worker, reply, &CmdError::Text(text));
-        return;
+    let mut hold = match lock(core, session, &multi) {
+        Ok(hold) => hold,
+        Err(error) => {
+            unwatch(core, session);
+            counters.failed.add(1);
+            let text = format!("EXECABORT Transaction discarded because of: {error}");
+            fail(worker, reply, &CmdError::Text(text));
+            return;
+        }
     };
     let broken = is_broken(session, &hold, env);
     for at in std::mem::take(&mut session.watched) {

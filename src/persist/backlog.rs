@@ -15,8 +15,12 @@ use parking_lot::Mutex;
 
 use crate::persist::framing::Framing;
 
-/// Bytes of a block; a unit is never divided, so a block may be longer.
-const BLOCK_BYTES: usize = 64 * 1024;
+/// Bytes of a block, at the least and at the most.
+const BLOCK_BYTES: (u64, u64) = (4 * 1024, 64 * 1024);
+/// A block with less room than this part of it takes no more units.
+const SPARE_SHARE: usize = 8;
+/// Parts in which what is kept is given up.
+const BLOCKS_KEPT: u64 = 16;
 
 /// Somebody who has read everything and wants to hear of more.
 pub trait Reader: Send + Sync {
@@ -43,6 +47,8 @@ struct Stream {
     /// The database that is selected at the end of the primary's stream.
     db: u32,
     blocks: VecDeque<Vec<u8>>,
+    /// Room of all blocks, bytes.
+    block_bytes: u64,
     /// The offset of the first byte that is still there.
     start: u64,
     framing: Framing,
@@ -59,6 +65,8 @@ pub struct Backlog {
     active: AtomicBool,
     /// Bytes of the stream since its beginning.
     end: AtomicU64,
+    /// Bytes of memory that it takes.
+    memory: AtomicU64,
     stream: Mutex<Stream>,
 }
 
@@ -84,8 +92,16 @@ impl Backlog {
     pub fn stop(&self) {
         let mut stream = self.stream.lock();
         self.active.store(false, Ordering::Release);
-        stream.blocks.clear();
+        stream.blocks = VecDeque::new();
         stream.start = self.end();
+        self.memory.store(0, Ordering::Relaxed);
+    }
+
+    /// As if it had never begun. The caller holds all shards, or is alone.
+    pub fn forget(&self) {
+        self.stop();
+        self.stream.lock().start = 0;
+        self.end.store(0, Ordering::Release);
     }
 
     /// `repl-backlog-size`
@@ -146,8 +162,27 @@ impl Backlog {
     pub fn follow(&self, offset: u64, db: u32, keep: u64) {
         let mut stream = self.stream.lock();
         *stream = Stream { foreign: true, db, start: offset, keep, ..Stream::default() };
+        self.begin_at(offset);
+    }
+
+    fn begin_at(&self, offset: u64) {
         self.end.store(offset, Ordering::Release);
+        self.memory.store(0, Ordering::Relaxed);
         self.active.store(true, Ordering::Release);
+    }
+
+    /// What was appended so far stands behind the stream of an earlier process, of which `offset` bytes
+    /// are in the files. The caller holds all shards, and nobody reads yet.
+    pub fn rebase(&self, offset: u64) {
+        let mut stream = self.stream.lock();
+        stream.start += offset;
+        self.end.fetch_add(offset, Ordering::AcqRel);
+    }
+
+    /// The present end, and the database that is selected there. The caller holds all shards.
+    pub fn place(&self) -> (u64, u32) {
+        let stream = self.stream.lock();
+        (self.end(), if stream.foreign { stream.db } else { stream.framing.selected() })
     }
 
     fn extend(
@@ -160,15 +195,21 @@ impl Backlog {
             return;
         }
         let stream = &mut *stream;
-        if stream.blocks.back().is_none_or(|block| block.len() >= BLOCK_BYTES) {
-            stream.blocks.push_back(Vec::with_capacity(BLOCK_BYTES));
+        let room = (stream.keep / BLOCKS_KEPT).clamp(BLOCK_BYTES.0, BLOCK_BYTES.1) as usize;
+        let full = |block: &Vec<u8>| block.capacity() - block.len() < room / SPARE_SHARE;
+        if stream.blocks.back().is_none_or(full) {
+            stream.push(Vec::with_capacity(room));
         }
         let block = stream.blocks.back_mut().expect("just pushed");
-        let before = block.len();
+        let (before, held) = (block.len(), block.capacity());
         put(&mut stream.framing, block);
         let added = (block.len() - before) as u64;
+        if block.capacity() > held {
+            stream.divide_last(before, held, room);
+        }
         let end = self.end.fetch_add(added, Ordering::AcqRel) + added;
         stream.trim(end);
+        self.memory.store(stream.memory(), Ordering::Relaxed);
         for reader in stream.idle.drain(..) {
             reader.more();
         }
@@ -192,18 +233,18 @@ impl Backlog {
         Ok(())
     }
 
-    /// A reader has gone.
+    /// A reader has gone, and what was kept for it.
     pub fn leave(&self, reader: u64) {
-        self.stream.lock().readers.remove(&reader);
+        let mut stream = self.stream.lock();
+        if stream.readers.remove(&reader).is_some() && self.is_active() {
+            stream.trim(self.end());
+            self.memory.store(stream.memory(), Ordering::Relaxed);
+        }
     }
 
-    /// Bytes kept beyond what is kept for replicas that come back.
-    pub fn excess(&self) -> u64 {
-        if !self.is_active() {
-            return 0;
-        }
-        let stream = self.stream.lock();
-        (self.end() - stream.start).saturating_sub(stream.keep + BLOCK_BYTES as u64)
+    /// Bytes of memory that it takes.
+    pub fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
     }
 
     /// Bytes that a reader has not taken.
@@ -248,6 +289,28 @@ impl Backlog {
 }
 
 impl Stream {
+    fn push(&mut self, block: Vec<u8>) {
+        self.block_bytes += block.capacity() as u64;
+        self.blocks.push_back(block);
+    }
+
+    /// The last block has outgrown the room it had: what was put behind `before` gets blocks of its own,
+    /// so that it can be given up piece by piece.
+    fn divide_last(&mut self, before: usize, held: usize, room: usize) {
+        let Some(mut block) = self.blocks.pop_back() else { return };
+        self.block_bytes -= held as u64;
+        let unit = block.split_off(before);
+        if before > 0 {
+            block.shrink_to_fit();
+            self.push(block);
+        }
+        for part in unit.chunks(BLOCK_BYTES.1 as usize) {
+            let mut block = Vec::with_capacity(room.max(part.len()));
+            block.extend_from_slice(part);
+            self.push(block);
+        }
+    }
+
     /// Gives up blocks that nobody needs.
     fn trim(&mut self, end: u64) {
         let needed = self.readers.values().copied().min().unwrap_or(end);
@@ -257,8 +320,16 @@ impl Stream {
                 break;
             }
             self.start = next;
+            self.block_bytes -= block.capacity() as u64;
             self.blocks.pop_front();
         }
+        if self.blocks.capacity() > self.blocks.len() * 4 {
+            self.blocks.shrink_to_fit();
+        }
+    }
+
+    fn memory(&self) -> u64 {
+        self.block_bytes + (self.blocks.capacity() * size_of::<Vec<u8>>()) as u64
     }
 }
 
@@ -329,12 +400,47 @@ mod tests {
             append(&backlog, &unit);
         }
         assert_eq!((backlog.start(), backlog.lag(7)), (0, backlog.end()));
+        let all = backlog.end() - backlog.start();
+        assert!((all..all * 2).contains(&backlog.memory()), "{}", backlog.memory());
         backlog.leave(7);
-        append(&backlog, &unit);
         let kept = backlog.end() - backlog.start();
-        assert!((100_000..200_000).contains(&kept), "{kept}");
+        assert!((100_000..130_000).contains(&kept), "{kept}");
+        assert!((kept..kept * 2).contains(&backlog.memory()), "{}", backlog.memory());
         assert_eq!(backlog.enter(7, 0), Err(Lost));
         assert_eq!(backlog.enter(7, backlog.end() + 1), Err(Lost));
         assert_eq!(backlog.enter(7, backlog.end() - 100_000), Ok(()));
+        backlog.stop();
+        assert_eq!(backlog.memory(), 0);
+    }
+
+    #[test]
+    fn large_unit_is_kept_no_longer_than_others() {
+        let backlog = Backlog::default();
+        backlog.begin(10_000);
+        append(&backlog, b"small");
+        let before = backlog.end();
+        append(&backlog, &vec![b'x'; 50_000]);
+        assert_eq!((backlog.start(), backlog.enter(7, before)), (before, Ok(())));
+        backlog.leave(7);
+        append(&backlog, &vec![b'y'; 200_000]);
+        let kept = backlog.end() - backlog.start();
+        assert!((10_000..80_000).contains(&kept), "{kept}");
+        backlog.enter(7, backlog.start()).unwrap();
+        let reader = Arc::new(Bell::default()) as Arc<dyn Reader>;
+        let mut out = Vec::new();
+        while backlog.read(7, &reader, &mut out, 1000).unwrap() > 0 {}
+        assert_eq!(out, vec![b'y'; kept as usize]);
+    }
+
+    #[test]
+    fn stream_of_an_earlier_process_goes_on() {
+        let backlog = Backlog::default();
+        backlog.begin(1000);
+        append(&backlog, b"gone");
+        let own = backlog.end();
+        backlog.rebase(500);
+        assert_eq!((backlog.start(), backlog.place()), (500, (500 + own, 0)));
+        backlog.forget();
+        assert_eq!((backlog.start(), backlog.end(), backlog.is_active()), (0, 0, false));
     }
 }

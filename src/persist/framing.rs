@@ -13,6 +13,11 @@ impl Framing {
         self.db = None;
     }
 
+    /// The database that is selected, as far as readers know.
+    pub fn selected(&self) -> u32 {
+        self.db.unwrap_or(0)
+    }
+
     /// Appends a unit, its commands each with its database.
     pub fn unit<'c>(
         &mut self,

@@ -229,6 +229,8 @@ pub struct Loading {
     pub memory: AtomicU64,
     /// The database that a snapshot for replicas says is selected in the stream behind it.
     pub stream_db: AtomicU32,
+    /// The stream's name, and the offset, that the snapshot says it stands at.
+    pub place: Mutex<(Option<String>, Option<u64>)>,
 }
 
 impl Persistence {

@@ -9,8 +9,8 @@ use crate::config::Config;
 use crate::engine::client::{Client, ClientFlags};
 use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::{
-    blocking, evicting, evicting_clients, expiring, pause, replicas, rewriting, saving, syncing,
-    tracking,
+    blocking, evicting, evicting_clients, expiring, failover, own_keys, pause, replicas, rewriting,
+    saving, syncing, tracking,
 };
 use crate::keyspace::lock::SHARDS;
 use crate::persist::savepoint::{
@@ -41,16 +41,12 @@ pub fn run(core: &'static Core) {
         }
         let config = core.config();
         if !core.has_attention(Attention::LOADING) {
-            let paused = pause::current(core, UnixMs::now()).is_some();
-            let removes = core.debug.active_expire.load(Ordering::Relaxed)
-                && !core.has_attention(Attention::FOLLOWING);
-            if removes && !paused {
-                let before = clock::steady();
-                expiring::sweep(&worker, &mut expire_from, ROUND / EXPIRE_SHARE);
-                core.stats.latency.note("expire-cycle", before.elapsed());
+            if core.debug.active_expire.load(Ordering::Relaxed) {
+                remove_expired(&worker, &mut expire_from);
             }
             background_jobs(core, &config);
             replicas::tick(core, &config);
+            failover::tick(&worker);
             blocking::serve_acks(core);
             if core.has_attention(Attention::TRACKED) {
                 tracking::limit(core);
@@ -81,6 +77,21 @@ pub fn run(core: &'static Core) {
         worker.stats.turn(took, 0);
         core.stats.cron_micros.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
     }
+}
+
+/// Keys past their deadlines; on a replica those that its primary does not know.
+fn remove_expired(worker: &Worker, from: &mut usize) {
+    let core = worker.core;
+    if pause::current(core, UnixMs::now()).is_some() {
+        return;
+    }
+    if core.has_attention(Attention::FOLLOWING) {
+        own_keys::sweep(worker);
+        return;
+    }
+    let before = clock::steady();
+    expiring::sweep(worker, from, ROUND / EXPIRE_SHARE);
+    core.stats.latency.note("expire-cycle", before.elapsed());
 }
 
 /// What INFO tells per second.

@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::ShutdownOn;
 use crate::engine::core::Core;
+use crate::engine::stopping::Course;
 use crate::engine::{saving, stopping};
 
 /// Exit code of an end at once.
@@ -74,7 +75,7 @@ fn stop(core: &'static Core, how: ShutdownOn) {
         }
         let hold = core.keyspace.lock_all();
         let how = stopping::without_redundancy(core, how);
-        if stopping::prepare(core, &hold, how).is_ok() {
+        if stopping::begin(core, &hold, how) == Ok(Course::Leaves) {
             stopping::leave(core, hold, 0);
         }
     });

@@ -7,6 +7,7 @@ mod common;
 mod ending;
 mod files;
 mod groups;
+mod lagging;
 mod rebasing;
 mod switching;
 mod tools;

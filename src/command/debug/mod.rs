@@ -16,6 +16,7 @@ use crate::config::rewrite::Extent;
 use crate::ds::dict::Keyed;
 use crate::engine::command::Command;
 use crate::engine::context::AdminCtx;
+use crate::engine::record::encode_command;
 use crate::keyspace::entry::{Entry, New};
 use crate::resp::args::is_word;
 use crate::resp::error::CmdError;
@@ -144,6 +145,12 @@ const SUBCOMMANDS: &[Sub] = &[
             "Save a snapshot, empty the data set and load it again. Options: MERGE, NOFLUSH, NOSAVE.",
         ),
     ),
+    sub(
+        "replicate",
+        (1, usize::MAX),
+        replicate,
+        ("REPLICATE <command> [<arg> ...]", "Send a command to the replicas, and only to them."),
+    ),
     Sub { name: "replybuffer", words: (2, 2), run: replybuffer, help: None },
     sub(
         "set-disable-deny-scripts",
@@ -192,6 +199,15 @@ fn show_help(ax: &mut AdminCtx) -> CmdResult {
 
 fn change_repl_id(ax: &mut AdminCtx) -> CmdResult {
     *ax.core.repl_id.lock() = crate::base::rng::hex::<40>();
+    Ok(ax.cx.reply.ok())
+}
+
+/// DEBUG REPLICATE command \[arg ...\]
+fn replicate(ax: &mut AdminCtx) -> CmdResult {
+    let mut command = Vec::new();
+    let words: Vec<&[u8]> = ax.cx.args.remaining().collect();
+    encode_command(&mut command, words.into_iter());
+    ax.core.persist.backlog.append_aside(&command);
     Ok(ax.cx.reply.ok())
 }
 

@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use crate::command::info::Fields;
 use crate::config::MaxmemoryPolicy;
-use crate::engine::client::Client;
 use crate::engine::context::AdminCtx;
 use crate::engine::core::Core;
+use crate::engine::replicas;
 use crate::script::machine;
 use crate::stats::memory::{Memory, human, system_bytes};
 
@@ -15,8 +15,9 @@ pub(super) fn memory(ax: &mut AdminCtx, out: &mut Fields) {
     let memory = Memory::read();
     let used = memory.allocated;
     let peak = core.memory_peak.fetch_max(used, Ordering::Relaxed).max(used);
-    let clients: u64 = core.clients.all().iter().map(|client| client_bytes(client)).sum();
-    let overhead = core.memory_startup + clients;
+    let clients = core.clients.buffer_bytes();
+    let buffers = replicas::buffers(core);
+    let overhead = core.memory_startup + clients + buffers.total;
     let dataset = used.saturating_sub(overhead);
     let net = used.saturating_sub(core.memory_startup);
     let percent =
@@ -40,10 +41,10 @@ pub(super) fn memory(ax: &mut AdminCtx, out: &mut Fields) {
     out.put("maxmemory_policy", policy_name(config.maxmemory_policy));
     ratios(out, memory);
     for (name, value) in [
-        ("mem_not_counted_for_evict", 0),
-        ("mem_replication_backlog", 0),
-        ("mem_total_replication_buffers", 0),
-        ("mem_clients_slaves", 0),
+        ("mem_not_counted_for_evict", buffers.beyond),
+        ("mem_replication_backlog", buffers.backlog),
+        ("mem_total_replication_buffers", buffers.total),
+        ("mem_clients_slaves", buffers.beyond),
         ("mem_clients_normal", clients),
         ("mem_cluster_links", 0),
         ("mem_aof_buffer", 0),
@@ -93,11 +94,6 @@ fn ratios(out: &mut Fields, memory: Memory) {
         out.put(&format!("{name}_ratio"), format_args!("{ratio:.2}"));
         out.put(&format!("{name}_bytes"), part as i64 - whole as i64);
     }
-}
-
-/// Bytes a client's buffers take.
-pub(super) fn client_bytes(client: &Client) -> u64 {
-    client.figures.memory.load(Ordering::Relaxed) + client.mail_bytes() as u64
 }
 
 fn policy_name(policy: MaxmemoryPolicy) -> &'static str {

@@ -64,7 +64,8 @@ fn running_secs(child: Option<&Child>, work: &Work) -> i64 {
 }
 
 fn snapshots(core: &Core, book: &Book, child: Option<&Child>, out: &mut Fields) {
-    let running = running_secs(child, &Work::Save);
+    // What replicas begin with is a snapshot too.
+    let running = running_secs(child, &Work::Save).max(running_secs(child, &Work::Sync));
     out.put("rdb_changes_since_last_save", saving::changes(core));
     out.put("rdb_bgsave_in_progress", u8::from(running >= 0));
     out.put("rdb_last_save_time", book.saved_at.secs());

@@ -10,6 +10,7 @@ use crate::command::info::Fields;
 use crate::config::{Primary, REDIS_VERSION};
 use crate::engine::context::AdminCtx;
 use crate::engine::following::Stage;
+use crate::engine::{failover, stopping};
 
 /// Access times are kept in 24 bits.
 const LRU_CLOCK_MASK: u64 = (1 << 24) - 1;
@@ -53,6 +54,9 @@ pub(super) fn server(ax: &mut AdminCtx, out: &mut Fields) {
     let file = core.config_file.clone().unwrap_or_default();
     out.put("config_file", file.display());
     out.put("io_threads_active", u8::from(config.io_threads > 1));
+    if let Some(left) = stopping::milliseconds_left(core) {
+        out.put("shutdown_in_milliseconds", left);
+    }
     let binds: String = config.bind.iter().map(|address| format!(",bind={address}")).collect();
     if config.port != 0 {
         out.put("listener0", format_args!("name=tcp{binds},port={}", config.port));
@@ -79,7 +83,7 @@ pub(super) fn replication(ax: &mut AdminCtx, out: &mut Fields) {
         let line = format_args!("ip={ip},port={port},state={state},offset={acked},lag={lag}");
         out.put(&format!("slave{index}"), line);
     }
-    out.put("master_failover_state", "no-failover");
+    out.put("master_failover_state", failover::state(core));
     out.put("master_replid", &*core.repl_id.lock());
     let before = core.repl_id_before.lock().clone();
     let (before, until) = match before {

@@ -47,10 +47,10 @@ pub(super) fn stats(ax: &mut AdminCtx, out: &mut Fields) {
     out.put("pubsubshard_channels", core.pubsub.count(Topic::Shard));
     forks(core, out);
     out.put("migrate_cached_sockets", core.links.count());
+    out.put("slave_expires_tracked_keys", core.own_keys.count());
     zeros(
         out,
         &[
-            "slave_expires_tracked_keys",
             "active_defrag_hits",
             "active_defrag_misses",
             "active_defrag_key_hits",

@@ -19,10 +19,14 @@ use crate::engine::following::frames::Incoming;
 use crate::engine::following::stream::Stream;
 use crate::engine::following::{self, Stage};
 use crate::engine::record::encode_command;
-use crate::engine::{loading, pause};
+use crate::engine::{failover, loading, pause};
 
 /// How long to wait before the next attempt: at first, and at the most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
+/// The same after a link that had held: the primary keeps the stream for a while only.
+const PAUSE_AFTER_LINK: Duration = Duration::from_millis(10);
+/// A link has held that has lasted so long.
+const LINK_HELD: Duration = Duration::from_secs(1);
 /// How often a connection looks around.
 const TICK: Duration = Duration::from_millis(100);
 /// Bytes read at a time.
@@ -54,7 +58,7 @@ async fn follow(core: &'static Core) {
             changed.notified().await;
             continue;
         };
-        let mut attempt = Attempt { core, worker: &worker, turn, primary, has_synced: false };
+        let mut attempt = Attempt { core, worker: &worker, turn, primary, synced_at: None };
         tokio::select! {
             () = changed.notified() => {
                 pause = PAUSES[0];
@@ -70,7 +74,11 @@ async fn follow(core: &'static Core) {
             continue;
         }
         core.following.enter(core, Stage::Down);
-        pause = if attempt.has_synced { PAUSES[0] } else { (pause * 2).min(PAUSES[1]) };
+        pause = match attempt.synced_at {
+            Some(at) if at.elapsed() >= LINK_HELD => PAUSE_AFTER_LINK,
+            Some(_) => PAUSES[0],
+            None => (pause * 2).clamp(PAUSES[0], PAUSES[1]),
+        };
         tokio::select! {
             () = changed.notified() => pause = PAUSES[0],
             () = sleep(pause) => {}
@@ -83,7 +91,8 @@ struct Attempt<'w> {
     worker: &'w Worker,
     turn: u64,
     primary: Primary,
-    has_synced: bool,
+    /// Since when the stream is read.
+    synced_at: Option<Steady>,
 }
 
 /// What the primary wants to send.
@@ -108,7 +117,7 @@ impl Attempt<'_> {
         let _leaving = Leaving(&client, core);
         let mut link = Link { socket, input: Vec::new(), patience: self.patience(), core };
         self.shake_hands(&mut link).await?;
-        let db = match self.ask(&mut link).await? {
+        let db = match self.agree(&mut link).await? {
             Offer::Full { id, offset } => self.take_all(&mut link, &id, offset).await?,
             Offer::Partial { id } => {
                 tracing::info!("Successful partial resynchronization with master.");
@@ -116,7 +125,7 @@ impl Attempt<'_> {
                 core.persist.backlog.selected()
             }
         };
-        self.has_synced = true;
+        self.synced_at = Some(clock::steady());
         let mut stream = Stream::new(self.worker, Arc::clone(&client), db);
         stream.input = std::mem::take(&mut link.input);
         self.read(&mut link, &mut stream, &client).await
@@ -174,8 +183,20 @@ impl Attempt<'_> {
         link.tell(&[b"capa", b"eof", b"capa", b"psync2"]).await
     }
 
-    /// PSYNC
-    async fn ask(&self, link: &mut Link) -> Result<Offer, Failure> {
+    /// PSYNC. Whom a failover makes the primary must want it; who is not reached is tried again.
+    async fn agree(&self, link: &mut Link) -> Result<Offer, Failure> {
+        let core = self.core;
+        let hands_over = failover::is_in_progress(core);
+        let offer = self.ask(link, hands_over).await;
+        match &offer {
+            Ok(_) if hands_over => failover::succeeded(core),
+            Err(_) if hands_over && !self.is_over() => failover::rejected(self.worker),
+            _ => {}
+        }
+        offer
+    }
+
+    async fn ask(&self, link: &mut Link, hands_over: bool) -> Result<Offer, Failure> {
         let core = self.core;
         let known = core.persist.backlog.is_active();
         let (id, next) = match known {
@@ -187,7 +208,11 @@ impl Attempt<'_> {
         } else {
             tracing::info!("Partial resynchronization not possible (no cached master)");
         }
-        let answer = link.say(&[b"PSYNC", id.as_bytes(), next.as_bytes()]).await?;
+        let mut words = vec![b"PSYNC".as_slice(), id.as_bytes(), next.as_bytes()];
+        if hands_over {
+            words.push(b"FAILOVER");
+        }
+        let answer = link.say(&words).await?;
         let words: Vec<&str> = answer.split(' ').collect();
         match words.as_slice() {
             ["+FULLRESYNC", id, offset] if id.len() == 40 => {
@@ -337,9 +362,11 @@ impl Attempt<'_> {
                 told = Some(clock::steady());
                 link.confirm(core.persist.backlog.end(), stream.synced(core)).await?;
             }
+            // A pause holds up what the stream does; what comes is read all the same, to a limit.
+            let has_room = stream.input.len() < READ_BYTES;
             stream.input.reserve(READ_BYTES.max(stream.lacking()));
             tokio::select! {
-                read = link.socket.read_buf(&mut stream.input), if !paused => {
+                read = link.socket.read_buf(&mut stream.input), if !paused || has_room => {
                     match read.map_err(|error| format!("Error reading from MASTER: {error}"))? {
                         0 => return Err("Connection with master lost.".to_owned()),
                         count => self.worker.stats.net_in.add(count as u64),
@@ -428,7 +455,10 @@ impl Link {
         self.input.reserve(READ_BYTES);
         let read = timeout(self.patience, self.socket.read_buf(&mut self.input)).await;
         let count = read
-            .map_err(|_| "Timeout reading from MASTER".to_owned())?
+            .map_err(|_| match self.core.following.status().stage {
+                Stage::Sync => "Timeout receiving bulk data from MASTER".to_owned(),
+                _ => "Timeout connecting to the MASTER".to_owned(),
+            })?
             .map_err(|error| format!("Error reading from MASTER: {error}"))?;
         self.core.following.note(|status| status.heard_at = UnixMs::now());
         match count {

@@ -24,7 +24,7 @@ use crate::base::clock::UnixMs;
 use crate::base::rng;
 use crate::config::{Config, Primary};
 use crate::engine::blocking;
-use crate::engine::core::{Attention, Core};
+use crate::engine::core::{Attention, Core, Worker};
 use crate::keyspace::lock::Hold;
 
 /// How far the link is.
@@ -141,7 +141,8 @@ const UNBLOCKED: &[u8] =
     (master -> replica?)\r\n";
 
 /// Another primary, or none any more; false when nothing changes. The hold has all shards.
-pub fn set_primary(core: &'static Core, _hold: &Hold, primary: Option<Primary>) -> bool {
+pub fn set_primary(worker: &Worker, _hold: &Hold, primary: Option<Primary>) -> bool {
+    let core = worker.core;
     let was_on = {
         let _one_at_a_time = core.config_change.lock();
         let old = core.config();
@@ -159,12 +160,11 @@ pub fn set_primary(core: &'static Core, _hold: &Hold, primary: Option<Primary>) 
     if let Err(error) = core.oom_score.lock().set(&core.config.load()) {
         tracing::warn!("Can't write oom_score_adj: {error}");
     }
-    // Whoever follows asks again, and goes on if it can.
-    disconnect_replicas(core);
+    // Whoever follows goes on with the new stream, if it goes on where this one ends.
     match primary {
         Some(_) => {
             if !was_on {
-                blocking::end_all(core, UNBLOCKED);
+                blocking::end_all(worker, UNBLOCKED);
             }
             begin(core);
         }
@@ -181,11 +181,14 @@ fn disconnect_replicas(core: &Core) {
 
 /// The stream goes on as our own, under another name; who knows the old one may come back by it.
 fn promote(core: &Core) {
-    let mut id = core.repl_id.lock();
-    let before = std::mem::replace(&mut *id, rng::hex::<40>());
+    // Whoever follows learns the name by asking again.
+    disconnect_replicas(core);
+    let before = std::mem::replace(&mut *core.repl_id.lock(), rng::hex::<40>());
     *core.repl_id_before.lock() = Some((before, core.persist.backlog.end()));
     core.persist.backlog.set_foreign(false);
     core.replicas.now_alone();
+    // Expired keys of all kinds are removed from here on.
+    core.own_keys.clear();
 }
 
 /// Begins to follow whom the settings name, if anybody.

@@ -147,10 +147,12 @@ impl<'w> Stream<'w> {
             self.errors += 1;
             if self.errors <= ERRORS_TOLD {
                 let name = String::from_utf8_lossy(args.word(0)).into_owned();
+                let answer = String::from_utf8_lossy(self.reply.bytes()).into_owned();
                 tracing::error!(
-                    "A command of the primary's stream ('{}') answered: {}",
-                    name.escape_debug(),
-                    String::from_utf8_lossy(self.reply.bytes()).trim_end()
+                    "== CRITICAL == This replica is sending an error to its master: '{}' after \
+                     processing the command '{}'",
+                    answer.trim_start_matches('-').trim_end(),
+                    name.escape_debug()
                 );
             }
         }

@@ -230,7 +230,7 @@ fn load_file(
     let sum = Arc::new(Mutex::new(Crc64::xz()));
     let file = Summed { file: disk.open(path)?, sum: Arc::clone(&sum) };
     let whole = if reader::is_snapshot(&head[..count]) {
-        let how = How { skip_expired: false, duplicates: Duplicates::Refuse };
+        let how = How { skip_expired: false, tells_expired: false, duplicates: Duplicates::Refuse };
         let from = core.persist.loading.done.load(Ordering::Relaxed);
         let mut rest = load_rdb(core, config, file, path, size, Target::Parallel, how)?;
         let done = core.persist.loading.done.load(Ordering::Relaxed) - from;

@@ -90,6 +90,8 @@ pub enum Duplicates {
 pub struct How {
     /// Whether keys past their deadline are passed over.
     pub skip_expired: bool,
+    /// Whether the stream tells of those.
+    pub tells_expired: bool,
     /// See [`Duplicates`].
     pub duplicates: Duplicates,
 }
@@ -132,6 +134,7 @@ fn count_anew(core: &Core) {
         counter.store(0, Ordering::Relaxed);
     }
     loading.stream_db.store(0, Ordering::Relaxed);
+    *loading.place.lock() = (None, None);
 }
 
 /// Clients are served again.
@@ -197,7 +200,7 @@ pub fn reload(
     }
     let disk = &core.persist.disk;
     let size = disk.size(&path).ok().flatten().unwrap_or(0);
-    let how = How { skip_expired: true, duplicates };
+    let how = How { skip_expired: true, tells_expired: false, duplicates };
     let file = disk.open(&path).map_err(|error| error.to_string())?;
     begin(core);
     let loaded =

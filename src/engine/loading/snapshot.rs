@@ -14,7 +14,8 @@ use crate::config::Config;
 use crate::ds::dict::Keyed;
 use crate::engine::core::Core;
 use crate::engine::loading::{Duplicates, How, LoadError, ProgressLog, Target, delay};
-use crate::engine::saving;
+use crate::engine::record::encode_command;
+use crate::engine::{saving, syncing};
 use crate::keyspace::effects::{Effects, Env};
 use crate::keyspace::entry::{Entry, New};
 use crate::keyspace::lock::{Hold, SHARDS, ShardSet, shard_of};
@@ -65,9 +66,16 @@ pub(super) fn load_snapshot_file(core: &'static Core, config: &Config) -> Result
     let Some(size) = core.persist.disk.size(&path)? else { return Ok(()) };
     core.persist.loading.total.store(size, Ordering::Relaxed);
     let before = clock::steady();
-    let how = How { skip_expired: true, duplicates: Duplicates::Refuse };
+    // Keys past their deadline go when the primary says so.
+    let is_primary = config.replicaof.is_none();
+    let how =
+        How { skip_expired: is_primary, tells_expired: is_primary, duplicates: Duplicates::Refuse };
     let file = core.persist.disk.open(&path)?;
+    if is_primary {
+        core.persist.backlog.begin(config.repl_backlog_size);
+    }
     load_rdb(core, config, file, &path, size, Target::Parallel, how)?;
+    syncing::resume(core, config);
     tracing::info!("DB loaded from disk: {:.3} seconds", before.elapsed().as_secs_f64());
     Ok(())
 }
@@ -251,6 +259,10 @@ fn tell_aux(core: &Core, key: &[u8], value: &[u8]) {
             let db = value.parse().unwrap_or(0);
             core.persist.loading.stream_db.store(db, Ordering::Relaxed);
         }
+        b"repl-id" if syncing::is_stream_name(&value) => {
+            core.persist.loading.place.lock().0 = Some(value.into_owned());
+        }
+        b"repl-offset" => core.persist.loading.place.lock().1 = value.parse().ok(),
         b"aof-base" if value == "1" => tracing::info!("RDB is base AOF"),
         _ => {}
     }
@@ -313,11 +325,23 @@ impl Shared<'_> {
         LoadError::Key { path, key, offset: record.facts.offset, what }
     }
 
+    /// Replicas that come back have the key.
+    fn tell_expired(&self, record: &KeyRecord) {
+        if !self.how.tells_expired {
+            return;
+        }
+        let mut command = Vec::new();
+        encode_command(&mut command, [self.env.expires_with, &record.key].into_iter());
+        let command = (record.db as u32, command.as_slice());
+        self.core.persist.backlog.append(false, std::iter::once(command));
+    }
+
     /// The entry of a record, unless its deadline has passed or it holds nothing.
     fn decode(&self, record: KeyRecord<'_>, index: usize) -> Result<Option<Ready>, LoadError> {
         let facts = record.facts;
         if self.how.skip_expired && facts.deadline.is_some_and(|at| at < self.env.now) {
             self.expired.fetch_add(1, Ordering::Relaxed);
+            self.tell_expired(&record);
             return Ok(None);
         }
         let wrong = |error: DecodeError| self.damaged(&record, error.to_string());

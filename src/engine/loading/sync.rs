@@ -37,7 +37,7 @@ pub fn adopt_sync(
     let disk = &core.persist.disk;
     let size = disk.size(path)?.unwrap_or(0);
     // Keys past their deadline go when the primary says so.
-    let how = How { skip_expired: false, duplicates: Duplicates::Replace };
+    let how = How { skip_expired: false, tells_expired: false, duplicates: Duplicates::Replace };
     load_rdb(core, &config, disk.open(path)?, path, size, Target::Nowhere, how).map(drop)?;
     let file = disk.open(path)?;
     let mut hold = core.keyspace.lock_all();
@@ -78,6 +78,7 @@ pub fn adopt_sync(
 /// Clients that watched or cached keys hear that they are gone; nothing is recorded.
 fn remove_all(core: &'static Core, worker: &Worker, hold: &mut Hold) {
     core.functions.set(Libraries::default());
+    core.own_keys.clear();
     let env = core.env();
     let mut scratch = Scratch::default();
     for db in 0..env.databases {
