@@ -5,12 +5,13 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use rekeep::base::heap::Heap;
 use rekeep::cli::{self, Ask};
 use rekeep::server::startup;
 
 /// Every allocation of the process, so that memory can be counted and returned.
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: Heap = Heap;
 
 /// The heap in huge pages: fewer page tables to copy at a fork, fewer misses when keys are looked up.
 #[unsafe(export_name = "_rjem_malloc_conf")]

@@ -6,6 +6,7 @@ pub mod fs;
 pub mod geohash;
 pub mod glob;
 pub mod hash;
+pub mod heap;
 pub mod long_double;
 pub mod lzf;
 pub mod num;

@@ -11,7 +11,7 @@
 //!
 //! Whether there is a deadline is a bit of the handle, so that the search for expired keys reads
 //! only the memory of keys that have one. Invariants: the allocation has the size that
-//! [`Shape::layout`] computes from the header and the handle, rounded up to sixteen; the body holds
+//! [`Shape::layout`] computes from the header and the handle, a size class of the allocator; the body holds
 //! a live value of the type that the form names.
 #![allow(unsafe_code)] // A variable-sized allocation behind one pointer.
 
@@ -22,6 +22,7 @@ use std::ptr::{self, NonNull};
 use crate::base::clock::UnixMs;
 use crate::base::num::parse_i64;
 use crate::ds::dict::Keyed;
+use crate::ds::thin::size_class;
 use crate::value::{Hash, Kind, List, Set, Stream, Value, ValueMut, ValueRef, Zset};
 
 /// Strings up to this many bytes live inside the entry.
@@ -191,7 +192,7 @@ impl Shape {
 
     fn layout(&self) -> Layout {
         let bytes = self.key_at() + self.key_len + self.inline_len;
-        Layout::from_size_align(bytes.next_multiple_of(16), 8).expect("an entry fits memory")
+        Layout::from_size_align(size_class(bytes), 8).expect("an entry fits memory")
     }
 }
 
@@ -216,7 +217,7 @@ impl Entry {
             deadline: deadline.is_some(),
         };
         let layout = shape.layout();
-        // SAFETY: the layout is at least sixteen bytes.
+        // SAFETY: the layout is at least eight bytes.
         let Some(base) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
         let header = Header {
             access_and_form: form as u32,
