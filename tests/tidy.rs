@@ -13,6 +13,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const UNSAFE_FILES: &[&str] = &[
     "src/base/fs.rs",
     "src/base/long_double.rs",
+    "src/base/mallctl.rs",
     "src/base/pages.rs",
     "src/ds/dict.rs",
     "src/ds/listpack.rs",
@@ -31,6 +32,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/script/raw.rs",
     "src/server/crash.rs",
     "src/server/logging.rs",
+    "src/server/title.rs",
     "src/value/fields.rs",
     "src/value/zset.rs",
 ];
