@@ -572,8 +572,6 @@ def make_round(grammar, chance, length):
         if chance.random() < .015:
             commands += [[b'MULTI'], *(grammar.command() for _ in range(chance.randrange(1, 12))),
                          [chance.choice((b'EXEC', b'EXEC', b'EXEC', b'DISCARD'))]]
-        elif chance.random() < .02:
-            commands.append([b'COMMAND', chance.choice((b'GETKEYS', b'GETKEYSANDFLAGS')), *grammar.command()])
         elif chance.random() < .01:
             commands.append(grammar.nonsense())
         else:
