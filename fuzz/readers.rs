@@ -3,37 +3,50 @@
 //! `tests/foreign.rs` runs the same functions on mutations of real files. A panic is a failure, and so
 //! is an answer that contradicts itself.
 
+mod house;
+mod values;
+mod words;
+
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use rekeep::base::glob;
 use rekeep::config;
+use rekeep::config::rewrite::{Extent, rewrite};
 use rekeep::persist::aof::manifest::Manifest;
 use rekeep::persist::aof::replay::{Entry, replay};
 use rekeep::persist::rdb::check::check_stream;
-use rekeep::persist::rdb::decode::decode;
-use rekeep::persist::rdb::dump::{VerifyDump, verify};
-use rekeep::persist::rdb::encode::dump;
-use rekeep::persist::rdb::format::Dialect;
-use rekeep::persist::rdb::writer::Compression;
+use rekeep::persist::rdb::reader::{Event, Reader as Snapshot, Run, Verify};
 use rekeep::resp::request::{Allowed, Parser};
-use rekeep::value::limits::Limits;
 
 /// A name, and what reads.
-pub(crate) type Reader = (&'static str, fn(&[u8]));
+type Reader = (&'static str, fn(&[u8]));
 
 /// Every reader.
-pub(crate) const READERS: &[Reader] = &[
+const READERS: &[Reader] = &[
     ("request", request),
-    ("restore", restore),
+    ("restore", values::restore),
     ("rdb", rdb),
     ("aof", aof),
     ("manifest", manifest),
     ("config", config),
     ("glob", glob),
+    ("commands", words::commands),
+    ("acl", words::acl),
+    ("stream", words::stream),
+    ("script", words::script),
 ];
 
-const ALLOWED: Allowed = Allowed { bulk_bytes_max: 512 << 20, authenticated: true };
+/// Of a snapshot so many values are used.
+const VALUES_MAX: usize = 4;
+
+/// Runs the reader of that name.
+pub(crate) fn run(name: &str, bytes: &[u8]) {
+    let (_, read) = READERS.iter().find(|(known, _)| *known == name).expect("a reader's name");
+    read(bytes);
+}
+
+pub(crate) const ALLOWED: Allowed = Allowed { bulk_bytes_max: 512 << 20, authenticated: true };
 
 /// Requests, in one piece and in two: the words are the same.
 pub(crate) fn request(bytes: &[u8]) {
@@ -58,37 +71,38 @@ fn words(bytes: &[u8], first: usize) -> (Vec<Vec<Vec<u8>>>, bool) {
     (requests, failed)
 }
 
-/// A payload of RESTORE, without a look at its checksum; what is taken can be dumped and taken again.
-pub(crate) fn restore(bytes: &[u8]) {
-    let Ok(dumped) = verify(bytes, VerifyDump::Version) else { return };
-    value(dumped.code, dumped.payload);
-}
-
-fn value(code: u8, payload: &[u8]) {
-    let limits = Limits::default();
-    let Ok(value) = decode(code, Dialect::Redis, payload, &limits) else { return };
-    let again = dump(value.view(), 11, Compression::Off);
-    let again = verify(&again, VerifyDump::Checksum).expect("our own dump is sealed");
-    if let Err(error) = decode(again.code, Dialect::Redis, again.payload, &limits) {
-        panic!("our own dump is refused: {error}");
-    }
-}
-
-/// A snapshot, all of it decoded, as the checking tool does.
+/// A snapshot, all of it decoded, as the checking tool does; each value is used.
 pub(crate) fn rdb(bytes: &[u8]) {
     let total = Some(bytes.len() as u64);
     let checked = check_stream(bytes, total, Path::new("a.rdb"), &mut std::io::sink());
     checked.expect("a slice is always read");
+    let Ok(mut snapshot) = Snapshot::open(bytes, total, Verify::Nothing) else { return };
+    let dialect = snapshot.dialect();
+    let (mut used, mut run) = (0, Run::default());
+    while used < VALUES_MAX {
+        match snapshot.next_event(&mut run) {
+            Ok(Event::Key) => {
+                used += 1;
+                let record = run.last().expect("a key was added");
+                values::meet(record.facts.code, dialect, record.payload);
+            }
+            Ok(Event::End(_)) | Err(_) => break,
+            Ok(_) => {}
+        }
+    }
 }
 
-/// An increment of the append-only file.
+/// An increment of the append-only file; its commands are run.
 pub(crate) fn aof(bytes: &[u8]) {
-    let mut commands = 0;
-    let outcome = replay(bytes, 0, false, &mut |entry: Entry<'_>| {
-        commands += entry.args.count();
-        ControlFlow::Continue(())
+    house::visit(|house| {
+        let outcome = replay(bytes, 0, false, &mut |entry: Entry<'_>| {
+            let words: Vec<&[u8]> = entry.args.words().collect();
+            house.run_harmless(&words);
+            ControlFlow::Continue(())
+        });
+        outcome.expect("a slice is always read");
+        house.run(&[b"debug", b"digest"]);
     });
-    outcome.expect("a slice is always read");
 }
 
 /// A manifest; one that is taken is written as it was understood.
@@ -105,12 +119,23 @@ pub(crate) fn manifest(bytes: &[u8]) {
     assert_eq!(manifest.format(), again.format());
 }
 
-/// A configuration file that names no others.
+/// A configuration file that names no others; one that is taken is written as it was understood.
 pub(crate) fn config(bytes: &[u8]) {
     if bytes.to_ascii_lowercase().windows(7).any(|word| word == b"include") {
         return;
     }
-    let _ = config::file::parse(bytes);
+    let Ok(taken) = config::file::parse(bytes) else { return };
+    for (old, extent) in
+        [(&b""[..], Extent::Everything), (b"", Extent::Changed), (bytes, Extent::Changed)]
+    {
+        let text = rewrite(old, &taken, None, extent);
+        let again = match config::file::parse(&text) {
+            Ok(again) => again,
+            Err(error) => panic!("our own file is refused: {error}"),
+        };
+        let all = |config| config::get(config, &[b"*"]);
+        assert_eq!(all(&again), all(&taken), "what is written is what was read");
+    }
 }
 
 /// A pattern and a text, split at the first zero.

@@ -20,6 +20,7 @@ pub static ALLOCATOR_SETTINGS: Option<&'static std::ffi::c_char> =
     Some(unsafe { &*c"thp:always".as_ptr() });
 
 fn main() -> ExitCode {
+    #[expect(clippy::disallowed_methods)] // Before there is a title.
     let argv: Vec<OsString> = std::env::args_os().collect();
     let code = match cli::ask(&argv, &mut std::io::stdin()) {
         Ok(Ask::Serve(startup)) => startup::serve(startup.config, startup.config_file),

@@ -2,7 +2,8 @@
 //!
 //! None may panic, take long, or ask for memory that the input does not account for. `SECONDS` says
 //! how long each part is tried (1), `SEED` where the mutations begin (1). The same parts are
-//! cargo-fuzz's targets: see `fuzz/readers.rs`.
+//! cargo-fuzz's targets: see `fuzz/readers.rs`. `SEEDS` names a folder where what the mutations begin
+//! with is put instead, for `tests/fuzz.sh`.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 #[path = "../fuzz/readers.rs"]
@@ -116,8 +117,17 @@ fn mutated(chance: &mut fastrand::Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
 
 /// Tries a reader; `finish` makes a mutation whole again where it would be refused at the door.
 fn try_reader(name: &str, seeds: Vec<Vec<u8>>, finish: impl Fn(Vec<u8>) -> Vec<u8>) {
-    let (_, read) = *readers::READERS.iter().find(|(known, _)| *known == name).unwrap();
+    let read = |bytes: &[u8]| readers::run(name, bytes);
+    let seeds = [seeds, found(name)].concat();
     seeds.iter().for_each(|seed| read(seed));
+    if let Some(folder) = std::env::var_os("SEEDS") {
+        let folder = Path::new(&folder).join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        for (number, seed) in seeds.iter().enumerate() {
+            std::fs::write(folder.join(number.to_string()), seed).unwrap();
+        }
+        return;
+    }
     let (end, mut turn) = (Instant::now() + Duration::from_secs(number("SECONDS")), 0u64);
     while Instant::now() < end {
         turn += 1;
@@ -149,12 +159,29 @@ fn real_files(ending: &str) -> Vec<Vec<u8>> {
     files.map(|path| std::fs::read(path).unwrap()).collect()
 }
 
+/// The lines of a file of seeds: words, and bytes in hexadecimal.
+fn seeds(file: &str) -> Vec<(String, Vec<u8>)> {
+    let text = std::fs::read_to_string(data("seeds").join(file)).unwrap();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    let line = |line: &str| {
+        let (name, hex) = line.rsplit_once('\t').unwrap();
+        (name.to_owned(), hex.as_bytes().chunks(2).map(byte).collect())
+    };
+    text.lines().map(line).collect()
+}
+
 /// What a real server of 7.4 dumps of each type and encoding.
 fn payloads() -> Vec<Vec<u8>> {
-    let text = std::fs::read_to_string(data("seeds/payloads.tsv")).unwrap();
-    let hex = text.lines().map(|line| line.split('\t').nth(1).unwrap());
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-    hex.map(|hex| hex.as_bytes().chunks(2).map(byte).collect()).collect()
+    seeds("payloads.tsv").into_iter().map(|(_, payload)| payload).collect()
+}
+
+/// What a reader once did not bear.
+fn found(reader: &str) -> Vec<Vec<u8>> {
+    let found = seeds("found.tsv").into_iter();
+    found
+        .filter(|(name, _)| name.split('\t').next() == Some(reader))
+        .map(|(_, bytes)| bytes)
+        .collect()
 }
 
 fn requests() -> Vec<Vec<u8>> {
@@ -238,4 +265,65 @@ fn configuration_files_are_read_or_refused() {
 fn patterns_end() {
     let seeds = [&b"h[^a-c]?l*o\\*\0hello*"[..], b"**a*[b-\\]]*\0aaaaaaaaaaaab", b"[\0x", b"*\0"];
     try_reader("glob", seeds.map(<[u8]>::to_vec).to_vec(), |bytes| bytes.repeat(20));
+}
+
+#[test]
+fn requests_are_run_or_refused() {
+    let lines = [
+        "SET k v EX 10 NX GET\r\nAPPEND k x\r\nGETRANGE k 0 -1\r\nSETBIT k 9 1\r\nINCRBYFLOAT k 1e3\r\n",
+        "RPUSH l a b c\r\nLINSERT l BEFORE b x\r\nLPOS l c RANK -1 COUNT 0\r\nLMPOP 1 l LEFT COUNT 2\r\n",
+        "SADD s 1 2 a\r\nSUNIONSTORE d s s\r\nSPOP s 2\r\nSSCAN d 0 MATCH * COUNT 3\r\n",
+        "HSET h f v g 2\r\nHEXPIRE h 10 NX FIELDS 2 f g\r\nHGETEX h EX 5 FIELDS 1 f\r\nHINCRBY h g 3\r\n",
+        "ZADD z 1 a 2 b\r\nZRANGESTORE d z (1 +inf BYSCORE LIMIT 0 3\r\nZUNION 2 z d WEIGHTS 2 -1 WITHSCORES\r\n",
+        "GEOADD g 13.36 38.11 p 15.08 37.5 q\r\nGEOSEARCH g FROMMEMBER p BYBOX 400 400 km ASC COUNT 2 WITHDIST\r\n",
+        "PFADD p a b\r\nPFMERGE q p\r\nPFCOUNT p q\r\nBITFIELD p SET i5 #3 -7 OVERFLOW SAT INCRBY u8 4 300\r\n",
+        "XADD x 1-1 a b\r\nXGROUP CREATE x g 0\r\nXREADGROUP GROUP g c COUNT 1 STREAMS x >\r\nXAUTOCLAIM x g d 0 0\r\n",
+        "MULTI\r\nSORT l BY w_* GET # LIMIT 0 2 STORE d\r\nOBJECT FREQ k\r\nEXEC\r\nWATCH k\r\nUNWATCH\r\n",
+        "SUBSCRIBE c\r\nPUBLISH c m\r\nHELLO 3\r\nCLIENT TRACKING on BCAST PREFIX a\r\nCOPY k j DB 1 REPLACE\r\n",
+        "BLPOP none 1\r\nLPUSH none a\r\nBZMPOP 1 1 z MIN\r\nLCS k j IDX MINMATCHLEN 2\r\nCOMMAND GETKEYS SET a b\r\n",
+        "ACL SETUSER u on >p ~k* %R~r +@read -get (+set ~s)\r\nACL DRYRUN u get k\r\nCLIENT LIST ID 1 2\r\n",
+    ];
+    try_reader("commands", lines.map(|line| line.as_bytes().to_vec()).to_vec(), |bytes| bytes);
+}
+
+#[test]
+fn rules_of_users_are_taken_or_refused() {
+    let seeds = [
+        "on >secret ~key:* %R~read:* %W~write:* &channel* +@all -@dangerous +config|get",
+        "nopass allkeys resetchannels -@all +get +set|x (~other +@hash -hset) (%RW~a b)",
+        "user default on nopass ~* &* +@all\nuser worker off #8c6976e5b5410415bde908bd4dee15dfb167a9c873fc4bb8a81f6f2ab448a918 +ping\n",
+        "reset clearselectors sanitize-payload skip-sanitize-payload <gone !0 allcommands nocommands",
+    ];
+    try_reader("acl", seeds.map(|seed| seed.as_bytes().to_vec()).to_vec(), |bytes| bytes);
+}
+
+#[test]
+fn ids_and_arguments_of_streams_are_taken_or_refused() {
+    // The letter in front of a line chooses the command.
+    let seeds = [
+        "1526919030474-55",
+        "&s 5-* a b\n&s nomkstream maxlen ~ 10 limit 100 * a b c d\n&s minid = 3 9-1 x y\n)s (5 +\n*s + -",
+        "&s 1-1 f v\n9s g 0 mkstream entriesread 3\n0group g me count 1 noack streams s >\n-s g\n/s g\n",
+        "&s 3-0 a b\n+s 9-9 entriesadded 5 maxdeletedid 2-2\n9s g $\n0group g me streams s 0 \n,s g me 0 3-0 force\n",
+    ];
+    try_reader("stream", seeds.map(|seed| seed.as_bytes().to_vec()).to_vec(), |bytes| bytes);
+}
+
+#[test]
+fn what_scripts_take_apart_is_proved() {
+    let seeds = [
+        &b"\x00\x00{\"a\":[1,2.5e3,null,true,\"\\u00e9\\n\"],\"b\":{\"c\":[[]]}}"[..],
+        b"\x01\x00\x83\xa1a\x01\xa1b\x93\xc0\xc3\xcb\x3f\xf8\0\0\0\0\0\0\xd9\x03abc\x02",
+        b"\x021\x00\x01\x02\xcd\x01\x00\xd1\xff\x00\xde\x00\x01\x01\x02",
+        b"\x05<i4>h!8ldfs\x00\x01\0\0\0\0\x02\0\0\0\0\0\0\0\x09abc\0",
+        b"\x06>I2bBc3xxz",
+        b"\x07%5.2f|%-7s|%q|%x|%+d",
+        b"\x09(a+)%1[^b-]*$\x00aaaa-b",
+        b"\x0a%f[%w]%w+()\x00one two",
+        b"\x0b\x00local a = [==[x]==] return function(...) goto = 1 end -- [[\n",
+        b"\x0c\x000x1fp",
+        b"\x0dget\x00k",
+        b"\x0fget\x00max*",
+    ];
+    try_reader("script", seeds.map(<[u8]>::to_vec).to_vec(), |bytes| bytes);
 }

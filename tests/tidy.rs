@@ -14,6 +14,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/base/fs.rs",
     "src/base/heap.rs",
     "src/base/long_double.rs",
+    "src/base/mallctl.rs",
     "src/base/pages.rs",
     "src/ds/dict.rs",
     "src/ds/listpack.rs",
@@ -32,6 +33,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/script/raw.rs",
     "src/server/crash.rs",
     "src/server/logging.rs",
+    "src/server/title.rs",
     "src/value/fields.rs",
     "src/value/zset.rs",
 ];

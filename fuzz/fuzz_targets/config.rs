@@ -3,4 +3,4 @@
 #[allow(dead_code)]
 mod readers;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| readers::config(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| readers::run("config", bytes));

@@ -3,4 +3,4 @@
 #[allow(dead_code)]
 mod readers;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| readers::manifest(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| readers::run("manifest", bytes));

@@ -13,6 +13,7 @@ use crate::acl::Terms;
 use crate::acl::catalog::Catalog;
 use crate::acl::log::AclLog;
 use crate::acl::user::{BadRule, Unmatched, User, join_selectors};
+use crate::base::text::shown_to_zero;
 
 /// The user that connections have before they log in.
 pub const DEFAULT_USER: &[u8] = b"default";
@@ -93,7 +94,7 @@ impl Changed {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SetError {
     /// A rule is refused.
-    #[error("Error in ACL SETUSER modifier '{}': {}", String::from_utf8_lossy(&.0.rule), .0.error)]
+    #[error("Error in ACL SETUSER modifier '{}': {}", shown_to_zero(&.0.rule), .0.error)]
     Rule(BadRule),
     /// A selector does not end.
     #[error("Unmatched parenthesis in acl selector starting at '{0}'.")]
@@ -175,8 +176,7 @@ impl Users {
         words: &[&[u8]],
         all_channels_at_first: bool,
     ) -> Result<Changed, SetError> {
-        let unmatched =
-            |Unmatched(at)| SetError::Unmatched(String::from_utf8_lossy(words[at]).into_owned());
+        let unmatched = |Unmatched(at)| SetError::Unmatched(shown_to_zero(words[at]));
         let rules = join_selectors(words).map_err(unmatched)?;
         let terms = self.terms(all_channels_at_first);
         let _one_at_a_time = self.changing.lock();

@@ -8,6 +8,7 @@ use crate::acl::selector::Selector;
 use crate::acl::users::{Account, Changed, DEFAULT_USER};
 use crate::base::clock::UnixMs;
 use crate::base::num::parse_i64;
+use crate::base::text::shown_to_zero;
 use crate::command::help::{help, miscounted};
 use crate::engine::access;
 use crate::engine::blocking::end_connection;
@@ -261,13 +262,13 @@ fn dryrun(ax: &mut AdminCtx) -> CmdResult {
     ax.cx.args.bytes()?;
     let name = ax.cx.args.bytes()?;
     let Some(account) = ax.core.users.get(name) else {
-        let name = String::from_utf8_lossy(name);
+        let name = shown_to_zero(name);
         return Err(CmdError::err(format_args!("User '{name}' not found")));
     };
     let owned = OwnedArgs::new(ax.cx.args.remaining());
     let args = owned.args();
     let Some(row) = gate::named(ax.core, &args) else {
-        let name = String::from_utf8_lossy(args.word(0));
+        let name = shown_to_zero(args.word(0));
         return Err(CmdError::err(format_args!("Command '{name}' not found")));
     };
     if !row.spec().arity.accepts(args.count()) {
@@ -294,7 +295,7 @@ fn cat(ax: &mut AdminCtx) -> CmdResult {
         None => Cat::ALL.iter().map(|cat| cat.name()).collect(),
         Some(name) => {
             let category = Cat::parse(name).ok_or_else(|| {
-                let name = String::from_utf8_lossy(name);
+                let name = shown_to_zero(name);
                 CmdError::err(format_args!("Unknown category '{name}'"))
             })?;
             let all = ax.core.commands.rows().iter().map(Row::spec);

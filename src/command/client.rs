@@ -7,6 +7,7 @@ mod tracking;
 
 use crate::base::clock::UnixMs;
 use crate::base::num::parse_i64;
+use crate::base::text::shown_to_zero;
 use crate::command::help::{help, miscounted};
 use crate::engine::client::ClientFlags;
 use crate::engine::command::Command;
@@ -150,7 +151,7 @@ fn setinfo(ax: &mut AdminCtx) -> CmdResult {
     } else if is_word(option, "lib-ver") {
         ("lib-ver", &mut labels.lib_version)
     } else {
-        let option = String::from_utf8_lossy(option);
+        let option = shown_to_zero(option);
         return Err(CmdError::err(format_args!("Unrecognized option '{option}'")));
     };
     *field = valid_label(value, what)?;

@@ -1,6 +1,7 @@
 //! The connection itself: HELLO, AUTH, SELECT, PING.
 
 use crate::base::num::parse_i64;
+use crate::base::text::shown_to_zero;
 use crate::command::client::valid_label;
 use crate::config::REDIS_VERSION;
 use crate::engine::client::ClientFlags;
@@ -120,7 +121,7 @@ fn hello(ax: &mut AdminCtx) -> CmdResult {
         } else if args.left() >= 2 && args.take_keyword("setname") {
             name = Some(valid_label(args.bytes()?, "Client names")?);
         } else {
-            let word = String::from_utf8_lossy(word);
+            let word = shown_to_zero(word);
             return Err(CmdError::err(format_args!("Syntax error in HELLO option '{word}'")));
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::base::geohash::{Place, Shape, scores_around};
 use crate::base::num::parse_f64;
+use crate::base::text::shown_to_zero;
 use crate::command::answer;
 use crate::command::zset::{Adding, add_scores, store};
 use crate::ds::listpack::Item;
@@ -403,7 +404,7 @@ impl<'a> Query<'a> {
             return Err(CmdError::err(format_args!("{what} {with}")));
         }
         let one_of = |names: &str| {
-            let name = String::from_utf8_lossy(name);
+            let name = shown_to_zero(name);
             CmdError::err(format_args!("exactly one of {names} can be specified for {name}"))
         };
         if form.is_search() && !self.from_member && !self.from_place {

@@ -1,5 +1,6 @@
 //! The HELP subcommands: a container's own words in the shape Redis gives them.
 
+use crate::base::text::shown_to_zero;
 use crate::resp::error::CmdError;
 use crate::resp::reply::{Replied, Reply};
 
@@ -17,7 +18,7 @@ pub fn help(reply: &mut Reply, container: &str, lines: &[(&str, &str)]) -> Repli
 
 /// The error of a subcommand that has words too many, which its arity does not tell.
 pub fn miscounted(container: &str, sub: &[u8]) -> CmdError {
-    let sub = String::from_utf8_lossy(sub);
+    let sub = shown_to_zero(sub);
     CmdError::err(format_args!(
         "unknown subcommand or wrong number of arguments for '{sub}'. Try {container} HELP."
     ))

@@ -1,6 +1,7 @@
 //! HyperLogLogs: strings that estimate how many different elements they were given.
 
 use crate::base::rng;
+use crate::base::text::shown_to_zero;
 use crate::ds::hyperloglog::{self as hll, Corrupt, Union};
 use crate::engine::command::Command;
 use crate::engine::context::Ctx;
@@ -198,7 +199,7 @@ fn pfdebug(cx: &mut Ctx) -> CmdResult {
             Ok(cx.reply.done())
         }
         _ => {
-            let given = String::from_utf8_lossy(given);
+            let given = shown_to_zero(given);
             Err(CmdError::err(format_args!("Unknown PFDEBUG subcommand '{given}'")))
         }
     }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use crate::base::clock::UnixMs;
 use crate::base::num::parse_i64;
+use crate::base::text::shown_to_zero;
 use crate::config::Primary;
 use crate::engine::client::ClientFlags;
 use crate::engine::command::Command;
@@ -198,7 +199,7 @@ fn replconf(ax: &mut AdminCtx) -> CmdResult {
         } else if is_word(option, "rdb-filter-only") {
             about.part = part_named(value)?;
         } else {
-            let option = String::from_utf8_lossy(option);
+            let option = shown_to_zero(option);
             return Err(CmdError::err(format_args!("Unrecognized REPLCONF option: {option}")));
         }
     }

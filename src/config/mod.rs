@@ -18,6 +18,7 @@ use std::collections::HashSet;
 use thiserror::Error;
 
 use crate::base::glob;
+use crate::base::text::shown_to_zero;
 pub use crate::config::schema::{Config, SETTINGS, TITLE_VARIABLES};
 pub use crate::config::special::*;
 pub use crate::config::table::{Setting, Traits};
@@ -121,7 +122,7 @@ pub fn get(config: &Config, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
 pub fn set(config: &Config, pairs: &[(&[u8], &[u8])], when: When) -> Result<Config, ConfigError> {
     let mut rows: Vec<(&Setting, &str)> = Vec::new();
     for (asked, _) in pairs {
-        let spelled = || String::from_utf8_lossy(asked).into_owned();
+        let spelled = || shown_to_zero(asked);
         let (setting, name) = find(asked).ok_or_else(|| ConfigError::Unknown(spelled()))?;
         if let When::Runtime(asker) = when {
             allowed(config, setting, asker, &spelled)?;

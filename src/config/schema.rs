@@ -14,7 +14,7 @@ const NO_CLUSTER: &str = "Rekeep is a primary or a replica, never a cluster";
 const NO_TLS: &str = "TLS is not there yet";
 const VIA_FILE: &str = "a full sync goes through a file, at once, and one file serves all who wait";
 const FREED_APART: &str = "large values that are removed are always freed by another thread";
-const NO_REPORT: &str = "a crash leaves a line with its place and no report";
+const NO_USER_DATA: &str = "the report of a crash holds no keys and values in any case";
 const NO_DEFRAG: &str = "values are not moved; huge pages keep the heap compact";
 
 settings! {
@@ -123,10 +123,10 @@ settings! {
         /// Print the logo also when the log is not a terminal.
         always_show_logo: bool = false, "always-show-logo", Kind::Plain, Traits::START;
         /// Show the role and the address in the process title.
-        set_proc_title: bool = true, "set-proc-title", Kind::Plain, Traits::START, idle "the process keeps the name it was started by";
+        set_proc_title: bool = true, "set-proc-title", Kind::Plain, Traits::START;
         /// What the process title says.
         proc_title_template: Text = text("{title} {listen-addr} {server-mode}"),
-            "proc-title-template", Kind::Checked(title_template), Traits::RUN, idle "the process keeps the name it was started by";
+            "proc-title-template", Kind::Checked(title_template), Traits::RUN;
         /// Locale by which SORT ALPHA compares.
         locale_collate: Text = Text::default(),
             "locale-collate", Kind::Plain, Traits::RUN, idle "SORT ALPHA compares bytes";
@@ -162,12 +162,12 @@ settings! {
         syslog_facility: SyslogFacility = SyslogFacility::Local0,
             "syslog-facility", Kind::Plain, Traits::START, idle "the log goes to standard output or to a file";
         /// Whether a crash writes a report into the log.
-        crash_log_enabled: bool = true, "crash-log-enabled", Kind::Plain, Traits::RUN, idle NO_REPORT;
+        crash_log_enabled: bool = true, "crash-log-enabled", Kind::Plain, Traits::RUN;
         /// Whether a crash report tests the memory.
         crash_memcheck_enabled: bool = true,
             "crash-memcheck-enabled", Kind::Plain, Traits::RUN, idle "no memory test is made";
         /// Whether keys and values are kept out of the log.
-        hide_user_data_from_log: bool = false, "hide-user-data-from-log", Kind::Plain, Traits::RUN, idle NO_REPORT;
+        hide_user_data_from_log: bool = false, "hide-user-data-from-log", Kind::Plain, Traits::RUN, idle NO_USER_DATA;
         // Snapshots
         /// Save a snapshot after so many seconds if at least so many changes were made; several
         /// pairs. An empty value means never.
@@ -516,7 +516,7 @@ settings! {
             "aof-disable-auto-gc", Kind::Plain, Traits::RUN.and(Traits::HIDDEN);
         /// End with an exit code instead of an abort.
         use_exit_on_panic: bool = false,
-            "use-exit-on-panic", Kind::Plain, Traits::RUN.and(Traits::HIDDEN), idle NO_REPORT;
+            "use-exit-on-panic", Kind::Plain, Traits::RUN.and(Traits::HIDDEN), idle "a crash ends the process by its signal";
         /// Milliseconds after which a stuck server logs where it is; 0 means never.
         watchdog_period: i32 = 0,
             "watchdog-period", Kind::Int(0, INT_MAX), Traits::RUN.and(Traits::HIDDEN), idle "there is no single loop to watch";
@@ -622,6 +622,9 @@ pub const TITLE_VARIABLES: [&str; 7] =
 
 fn title_template(template: &[u8]) -> Result<(), &'static str> {
     let wrong = "template format is invalid or contains unknown variables";
+    if template.trim_ascii().is_empty() {
+        return Err(wrong);
+    }
     let mut rest = template;
     while let Some(open) = rest.iter().position(|byte| *byte == b'{') {
         let name = &rest[open + 1..];

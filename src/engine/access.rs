@@ -11,6 +11,7 @@ use crate::acl::users::{Account, Changed};
 use crate::acl::{Call, Denied};
 use crate::base::clock::UnixMs;
 use crate::base::fs::FsError;
+use crate::base::text::shown_to_zero;
 use crate::config::{Config, PubsubDefault};
 use crate::engine::client::Client;
 use crate::engine::client_line::describe;
@@ -56,7 +57,7 @@ pub fn reads_all_keys(account: &Account, row: &Row, args: &Args) -> bool {
 pub fn sentence(user: &str, row: &Row, args: &Args, denied: Denied, names_it: bool) -> String {
     let of = |what: &str, at: usize| match names_it {
         true => {
-            let word = String::from_utf8_lossy(args.word(at));
+            let word = shown_to_zero(args.word(at));
             format!("User {user} has no permissions to access the '{word}' {what}")
         }
         false => format!("No permissions to access a {what}"),

@@ -3,6 +3,7 @@
 //! Most settings are read where they matter and need nothing here. The others have a step: it goes
 //! from one configuration to another, or says why not; then the steps before it go back.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -24,6 +25,8 @@ pub trait World: Send + Sync {
     fn set_log_level(&self, level: LogLevel);
     /// Leaves a report when the process crashes, or not.
     fn set_crash_log(&self, on: bool);
+    /// Shows the process's title as the configuration says.
+    fn set_title(&self, config: &Config, config_file: Option<&Path>);
     /// Logs in that shape.
     fn set_log_format(&self, format: LogFormat);
 }
@@ -173,6 +176,7 @@ fn set_rest(core: &Core, _: &Hold, old: &Config, new: &Config) -> Result<(), Ref
     }
     if let Some(world) = core.world.get() {
         world.set_crash_log(new.crash_log_enabled);
+        world.set_title(new, core.config_file.as_deref());
     }
     evicting_clients::run(core, new);
     core.stats.slowlog.set_threshold(new.slowlog_log_slower_than);

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::base::clock::UnixMs;
+use crate::base::text::shown_to_zero;
 use crate::engine::client::{Client, ClientFlags};
 use crate::engine::core::Core;
 use crate::pubsub::{Listener, Topic};
@@ -40,7 +41,7 @@ impl ClientType {
         ];
         known.into_iter().find(|(name, _)| is_word(word, name)).map(|(_, kind)| kind).ok_or_else(
             || {
-                let word = String::from_utf8_lossy(word);
+                let word = shown_to_zero(word);
                 CmdError::err(format_args!("Unknown client type '{word}'"))
             },
         )

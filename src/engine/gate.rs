@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::acl::Denied;
+use crate::base::text::{bytes_of, shown_to_zero};
 use crate::engine::access;
 use crate::engine::client::ClientFlags;
 use crate::engine::command::{Row, Run};
@@ -78,19 +79,19 @@ pub fn named(core: &'static Core, args: &Args) -> Option<&'static Row> {
 
 /// The beginning of a word, which ends at a zero as texts in C do.
 fn printable(word: &[u8], bytes_max: usize) -> String {
-    let word = &word[..word.len().min(bytes_max)];
-    let shown = word.split(|byte| *byte == 0).next().unwrap_or(word);
-    String::from_utf8_lossy(shown).into_owned()
+    shown_to_zero(&word[..word.len().min(bytes_max)])
 }
 
 fn unknown(args: &Args) -> CmdError {
-    let mut listed = String::new();
+    let (mut listed, mut bytes) = (String::new(), 0);
     for word in args.words().skip(1) {
-        if listed.len() >= UNKNOWN_ARGS_BYTES_MAX {
+        if bytes >= UNKNOWN_ARGS_BYTES_MAX {
             break;
         }
-        let room = UNKNOWN_ARGS_BYTES_MAX - listed.len();
-        listed.push_str(&format!("'{}' ", printable(word, room)));
+        let room = UNKNOWN_ARGS_BYTES_MAX - bytes;
+        let word = format!("'{}' ", printable(word, room));
+        bytes += bytes_of(&word).len();
+        listed.push_str(&word);
     }
     let name = printable(args.word(0), UNKNOWN_ARGS_BYTES_MAX);
     CmdError::err(format_args!("unknown command '{name}', with args beginning with: {listed}"))
@@ -98,7 +99,7 @@ fn unknown(args: &Args) -> CmdError {
 
 fn unknown_sub(args: &Args) -> CmdError {
     let sub = printable(args.word(1), UNKNOWN_ARGS_BYTES_MAX);
-    let container = String::from_utf8_lossy(args.word(0)).to_ascii_uppercase();
+    let container = shown_to_zero(args.word(0)).to_ascii_uppercase();
     CmdError::err(format_args!("unknown subcommand '{sub}'. Try {container} HELP."))
 }
 

@@ -1,6 +1,6 @@
 //! Replies: encoded at once into the buffer that goes to the client, in its protocol's shapes.
 
-use crate::base::num;
+use crate::base::{num, text};
 use crate::resp::error::CmdError;
 
 /// The version of the protocol a client speaks.
@@ -106,7 +106,7 @@ impl Reply {
     /// A status line.
     pub fn simple(&mut self, text: &str) -> Replied {
         self.out.push(b'+');
-        self.out.extend_from_slice(text.as_bytes());
+        text::put(text, &mut self.out);
         self.raw(b"\r\n")
     }
 
@@ -288,7 +288,7 @@ impl Reply {
         }
     }
 
-    /// An error line; line breaks in it become blanks.
+    /// An error line; line breaks in it become blanks, those at its end nothing.
     pub fn error(&mut self, error: &CmdError) -> Replied {
         self.error_line(&error.to_string())
     }
@@ -296,8 +296,13 @@ impl Reply {
     /// The same from its text, code first.
     pub fn error_line(&mut self, line: &str) -> Replied {
         self.out.push(b'-');
-        let blanked = |byte: u8| if byte == b'\r' || byte == b'\n' { b' ' } else { byte };
-        self.out.extend(line.bytes().map(blanked));
+        let from = self.out.len();
+        text::put(line.trim_end_matches(['\r', '\n']), &mut self.out);
+        for byte in &mut self.out[from..] {
+            if matches!(byte, b'\r' | b'\n') {
+                *byte = b' ';
+            }
+        }
         self.raw(b"\r\n")
     }
 }
@@ -305,3 +310,21 @@ impl Reply {
 /// Where an aggregate of unknown length begins.
 #[must_use]
 pub struct Opened(usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::text::{shown, shown_to_zero};
+
+    #[test]
+    fn errors_repeat_bytes_as_they_came_in_one_line() {
+        let mut reply = Reply::new(Protocol::Resp2);
+        for word in [&b"\xff\xfe"[..], b"a\r\nb\r\n", "\u{10ff41}".as_bytes(), b"c\0d"] {
+            let _ = reply.error(&CmdError::err(shown_to_zero(word)));
+        }
+        let _ = reply.simple(&shown(b"caf\xe9"));
+        let lines =
+            b"-ERR \xff\xfe\r\n-ERR a  b\r\n-ERR \xf4\x8f\xbd\x81\r\n-ERR c\r\n+caf\xe9\r\n";
+        assert_eq!(reply.bytes(), lines);
+    }
+}

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::ffi::c_int;
 
+use crate::base::text::shown;
 use crate::resp::reply::Protocol;
 use crate::script::header::{Flags, checked_name};
 use crate::script::library::Function;
@@ -124,7 +125,7 @@ fn error_reply(stack: Stack) -> Result<c_int, Raise> {
         stack.push_error("ERR wrong number or type of arguments");
         return Ok(1);
     }
-    let text = String::from_utf8_lossy(stack.want_text(1)?);
+    let text = shown(stack.want_text(1)?);
     let text = text.strip_prefix('-').unwrap_or(&text);
     let (code, message) = text.split_once(' ').unwrap_or(("ERR", text));
     stack.push_error(&format!("{code} {}", message.trim_matches(['\r', '\n'])));

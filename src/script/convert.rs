@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 
 use crate::base::num::parse_f64;
+use crate::base::text::shown_to_zero;
 use crate::resp::reply::{Protocol, Reply};
 use crate::script::raw::{Kind, Stack};
 
@@ -135,8 +136,7 @@ pub(super) fn error_on_top(stack: Stack) -> Option<Returned> {
     }
     stack.get(-1, "err");
     let is_error = stack.kind(-1) == Kind::String;
-    let text = is_error.then(|| stack.text(-1).map(String::from_utf8_lossy)).flatten();
-    let text = text.map(|text| text.into_owned());
+    let text = is_error.then(|| stack.text(-1).map(shown_to_zero)).flatten();
     stack.pop(1);
     let text = text?;
     stack.get(-1, "ignore_error_stats_update");
@@ -187,7 +187,7 @@ fn has(stack: Stack, field: &str, kind: Kind) -> bool {
 }
 
 fn in_one_line(stack: Stack) -> String {
-    let text = String::from_utf8_lossy(stack.text(-1).unwrap_or_default());
+    let text = shown_to_zero(stack.text(-1).unwrap_or_default());
     let text = text.replace(['\r', '\n'], " ");
     stack.pop(1);
     text

@@ -9,6 +9,7 @@ use std::ptr;
 
 use mlua::ffi::{self, lua_State};
 
+use crate::base::text::shown_to_zero;
 use crate::script::machine;
 use crate::script::raw::{Plain, Raise, Stack};
 
@@ -60,7 +61,7 @@ fn refuse(_: Stack) -> Result<c_int, Raise> {
 
 /// Raises what reading a global that is not there raises.
 pub(super) fn absent(stack: Stack) -> Result<c_int, Raise> {
-    let name = String::from_utf8_lossy(stack.want_text(2)?).into_owned();
+    let name = shown_to_zero(stack.want_text(2)?);
     let text = format!("Script attempted to access nonexistent global variable '{name}'");
     Err(Raise::Text(text))
 }

@@ -1,5 +1,6 @@
 //! The first line of a script or library: `#!lua name=... flags=...`.
 
+use crate::base::text::shown_to_zero;
 use crate::base::words::split_words;
 
 /// What a script or function says about itself.
@@ -68,18 +69,18 @@ impl Header {
         let words = split_words(&source[..body_at]).unwrap_or_default();
         let (engine, options) = words.split_first().ok_or("Invalid engine in script shebang")?;
         if engine != b"#!lua" {
-            let engine = String::from_utf8_lossy(engine);
+            let engine = shown_to_zero(engine);
             return Err(format!("Unexpected engine in script shebang: {engine}"));
         }
         let mut flags = Flags::default();
         for option in options {
             let Some(names) = option.strip_prefix(b"flags=") else {
-                let option = String::from_utf8_lossy(option);
+                let option = shown_to_zero(option);
                 return Err(format!("Unknown lua shebang option: {option}"));
             };
             for name in names.split(|byte| *byte == b',').filter(|name| !name.is_empty()) {
                 let flag = Flags::named(name).ok_or_else(|| {
-                    let name = String::from_utf8_lossy(name);
+                    let name = shown_to_zero(name);
                     format!("Unexpected flag in script shebang: {name}")
                 })?;
                 flags = flags.with(flag);
@@ -101,7 +102,7 @@ pub fn of_library(source: &[u8]) -> Result<(String, usize), String> {
     for option in options {
         let is_name = option.get(..5).is_some_and(|key| key.eq_ignore_ascii_case(b"name="));
         if !is_name {
-            let option = String::from_utf8_lossy(option);
+            let option = shown_to_zero(option);
             return Err(format!("Invalid metadata value given: {option}"));
         }
         if name.is_some() {
@@ -114,7 +115,7 @@ pub fn of_library(source: &[u8]) -> Result<(String, usize), String> {
     let name = checked_name(name)?;
     let engine = engine.strip_prefix(b"#!").unwrap_or_default();
     if !engine.eq_ignore_ascii_case(b"lua") {
-        return Err(format!("Engine '{}' not found", String::from_utf8_lossy(engine)));
+        return Err(format!("Engine '{}' not found", shown_to_zero(engine)));
     }
     Ok((name, body_at))
 }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use mlua::{Lua, LuaOptions, StdLib};
 
+use crate::base::text::{shown, shown_to_zero};
 use crate::resp::args::{Args, Span};
 use crate::resp::reply::{Protocol, Reply};
 use crate::script::convert::{Returned, answer, error_on_top, push_reply};
@@ -285,7 +286,7 @@ fn error_text(stack: Stack) -> Returned {
     }
     let text = match stack.kind(-1) {
         Kind::String | Kind::Number => {
-            format!("ERR {}", String::from_utf8_lossy(stack.text(-1).unwrap_or_default()))
+            format!("ERR {}", shown_to_zero(stack.text(-1).unwrap_or_default()))
         }
         _ => "ERR unknown error".to_owned(),
     };
@@ -299,7 +300,7 @@ fn explain(stack: Stack) -> Result<c_int, Raise> {
         let shown = match stack.kind(1) {
             Kind::Boolean => stack.truth(1).to_string(),
             _ => match stack.text(1) {
-                Some(text) => String::from_utf8_lossy(text).into_owned(),
+                Some(text) => shown_to_zero(text),
                 None => stack.type_name(1).to_owned(),
             },
         };
@@ -327,7 +328,7 @@ fn explained(stack: Stack, name: &str) -> Returned {
         stack.get(-1, "line");
         stack.get(-2, "source");
         if let (Some(line), Some(source)) = (stack.number(-2), stack.text(-1)) {
-            let source = String::from_utf8_lossy(source);
+            let source = shown(source);
             returned.text = format!("{} script: {name}, on {source}:{line}.", returned.text);
         }
         stack.pop(2);

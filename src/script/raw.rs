@@ -11,6 +11,8 @@ use std::ptr;
 
 use mlua::ffi::{self, lua_State};
 
+use crate::base::text::bytes_of;
+
 /// The stack of a state, as the function that runs now sees it.
 #[derive(Clone, Copy)]
 pub(super) struct Stack {
@@ -131,12 +133,12 @@ impl Stack {
             Raise::Text(text) => {
                 // SAFETY: level 1 is the caller, or nothing.
                 unsafe { ffi::luaL_where(self.state, 1) };
-                self.push(text.as_bytes());
+                self.push(&bytes_of(&text));
                 // SAFETY: two strings are on top.
                 unsafe { ffi::lua_concat(self.state, 2) };
             }
             Raise::Argument(at, text) => {
-                self.push(text.as_bytes());
+                self.push(&bytes_of(&text));
                 return Err(Failed::Argument(at));
             }
         }
@@ -146,7 +148,7 @@ impl Stack {
     /// `{ err = text }`
     pub(super) fn push_error(self, text: &str) {
         self.push_table(0, 4);
-        self.push(text.as_bytes());
+        self.push(&bytes_of(text));
         self.set(-2, "err");
     }
 

@@ -5,4 +5,5 @@ pub mod cron;
 pub mod logging;
 pub mod signals;
 pub mod startup;
+pub mod title;
 pub mod world;

@@ -1,6 +1,6 @@
 //! From settings to a server that accepts clients.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
@@ -15,7 +15,7 @@ use crate::net::listener::Listeners;
 use crate::net::threads::Threads;
 use crate::persist::child;
 use crate::server::world::Process;
-use crate::server::{crash, cron, logging, signals};
+use crate::server::{crash, cron, logging, signals, title};
 
 /// Descriptors the process needs beside those of its clients.
 const DESCRIPTORS_RESERVED: u64 = 64;
@@ -61,7 +61,7 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
     if let Err(error) = crash::install(&config) {
         tracing::warn!("A crash will leave no report: {error}");
     }
-    greet(&config, config_file.is_some());
+    greet(&config, config_file.as_deref());
     raise_descriptor_limit(&mut config);
     let mut table = command::table();
     for (old, new) in &config.renamed_commands {
@@ -147,7 +147,10 @@ fn go_to_background(config: &mut Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn greet(config: &Config, has_file: bool) {
+/// The title, and the first lines of the log.
+fn greet(config: &Config, config_file: Option<&Path>) {
+    title::reserve();
+    title::show(config, config_file);
     tracing::info!("oO0OoO0OoO0Oo Rekeep is starting oO0OoO0OoO0Oo");
     tracing::info!(
         "Rekeep version={REKEEP_VERSION}, compatible with Redis {REDIS_VERSION}, bits={}, pid={}, \
@@ -155,7 +158,7 @@ fn greet(config: &Config, has_file: bool) {
         usize::BITS,
         std::process::id()
     );
-    if !has_file {
+    if config_file.is_none() {
         tracing::info!(
             "No config file: the settings are the defaults and those of the command line"
         );

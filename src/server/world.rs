@@ -1,11 +1,12 @@
 //! What the engine may ask of the process around it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{Config, LogFormat, LogLevel};
 use crate::engine::apply::World;
 use crate::net::listener::Listeners;
-use crate::server::{crash, logging};
+use crate::server::{crash, logging, title};
 
 /// Sockets and log of the process.
 pub struct Process {
@@ -28,6 +29,10 @@ impl World for Process {
 
     fn set_crash_log(&self, on: bool) {
         crash::set_enabled(on);
+    }
+
+    fn set_title(&self, config: &Config, config_file: Option<&Path>) {
+        title::show(config, config_file);
     }
 
     fn set_log_format(&self, format: LogFormat) {

@@ -17,7 +17,7 @@ import argparse, contextlib, random, re, sys
 
 import contents as everything
 from contents import Problem
-from grammar import Grammar
+from grammar import LIBRARY, Grammar
 from house import redis, rekeep, scratch
 
 QUIET = ('--save', '', '--databases', 3)
@@ -190,14 +190,6 @@ def long_digits(number):
     return number
 
 
-def lossy(command, theirs, ours):
-    """Both are errors that repeat bytes which are no UTF-8."""
-    if not is_error(theirs) or not is_error(ours):
-        return False
-    theirs, ours = (reply[1].encode('latin-1').decode('utf-8', 'replace') for reply in (theirs, ours))
-    return theirs.rstrip() == ours.rstrip()
-
-
 NEW_FIELDS = {b'inactive', b'active-time'}
 
 
@@ -248,7 +240,6 @@ RULES = [
     Rule('7.2', 'zrank zrevrank', 'a fourth word is WITHSCORE, or a syntax error',
          lambda command, theirs, ours: 'wrong number' in text(theirs) and len(command) == 4),
     Rule('7.2', 'xinfo|consumers xinfo|stream', 'it tells since when a consumer got nothing', new_fields),
-    Rule('99', '*', 'bytes that are no UTF-8 are shown in errors as the sign for that, and line breaks at their end as blanks', lossy, seldom=True),
     Rule('7.2', 'bitcount bitpos', 'what is wrong is told of a missing key too',
          lambda command, theirs, ours: is_error(ours) and (theirs in (0, -1) or 'WRONGTYPE' in text(theirs))),
     Rule('7.2', 'lpos', 'the least integer has no absolute value', error('ERR value is out of range, value must between'), seldom=True),
@@ -303,7 +294,8 @@ class Pair:
         return self.theirs.read(), self.ours.read()
 
     def begin(self, protocol):
-        for words in (('DISCARD',), ('UNWATCH',), ('HELLO', protocol), ('SELECT', 0), ('FLUSHALL',), ('SCRIPT', 'FLUSH')):
+        for words in (('DISCARD',), ('UNWATCH',), ('HELLO', protocol), ('SELECT', 0), ('FLUSHALL',), ('SCRIPT', 'FLUSH'),
+                      ('FUNCTION', 'LOAD', 'REPLACE', LIBRARY)):
             self.both(*words)
         self.queued = None
 
@@ -580,6 +572,8 @@ def make_round(grammar, chance, length):
         if chance.random() < .015:
             commands += [[b'MULTI'], *(grammar.command() for _ in range(chance.randrange(1, 12))),
                          [chance.choice((b'EXEC', b'EXEC', b'EXEC', b'DISCARD'))]]
+        elif chance.random() < .01:
+            commands.append(grammar.nonsense())
         else:
             commands.append(grammar.command())
     return commands

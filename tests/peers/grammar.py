@@ -18,7 +18,7 @@ LEFT_OUT = {
                                           'subscribe sunsubscribe unsubscribe',
     'tells of the server, which is another': 'command command|* cluster info lastsave latency lolwut memory memory|* role '
                                              'slowlog time pfdebug pfselftest',
-    'its words are our own': '*|help function function|* object script xgroup xinfo pubsub fcall fcall_ro',
+    'its words are our own': '*|help function function|* object script xgroup xinfo pubsub',
     'waits for files or replicas': 'wait waitaof',
 }
 # What is asked more or less often than others (1).
@@ -54,6 +54,18 @@ SHAS = ['0' * 40, 'x', 'a42059b356c875f0717db19a51f6aaca9ae659ea']
 FAR = 4_102_444_800  # the year 2100, in seconds
 
 
+# What FCALL finds.
+LIBRARY = """#!lua name=differential
+local function said(keys, args) return {#keys, #args, args[1] or false} end
+redis.register_function('get', function(keys) return redis.call('GET', keys[1]) end)
+redis.register_function('push', function(keys, args) return redis.pcall('LPUSH', keys[1], unpack(args)) end)
+redis.register_function{function_name='said', callback=said, flags={'no-writes'}}
+redis.register_function('fails', function(keys, args) return redis.error_reply(args[1]) end)
+"""
+CONTAINERS = ['OBJECT', 'XINFO', 'XGROUP', 'CONFIG', 'ACL', 'CLIENT', 'SCRIPT', 'FUNCTION', 'MEMORY', 'LATENCY', 'SLOWLOG', 'PUBSUB',
+              'COMMAND']
+
+
 class Grammar:
     def __init__(self, chance, known, version, payloads=(b'',)):
         """Of the commands in `known` (names as COMMAND LIST has them), those that are not left out."""
@@ -85,6 +97,14 @@ class Grammar:
         if chance.random() < .1:
             words[0] = words[0].upper()
         return [word if isinstance(word, bytes) else word.encode('latin-1') for word in words]
+
+    def nonsense(self):
+        """What nobody knows, in any bytes."""
+        chance = self.chance
+        strange = BINARY + ['\xff\xfe', 'caf\xe9', '\xf4\x8f\xbd\x81', 'x\ny', 'y' * 200]
+        head = [chance.choice(CONTAINERS)] if chance.random() < .5 else []
+        words = head + ['no' + chance.choice(strange), *(chance.choice(strange) for _ in range(chance.randrange(5)))]
+        return [word.encode('latin-1') for word in words]
 
     def argument(self, argument, words):
         """Adds what stands for the argument: a value, a token, a choice, a block, several of them, or nothing."""
@@ -247,6 +267,7 @@ class Grammar:
             'timeout': ['0.001', '0.002', '-1', 'x', 'nan'], 'destination-db': db, 'db': db, 'index1': db, 'index2': db, 'index': SMALL,
             'select/index': db, 'script': SCRIPTS, 'sha1': SHAS, 'type': ['string', 'list', 'set', 'zset', 'hash', 'stream', 'LIST', 'none'],
             'serialized-value': self.payloads, 'frequency': ['0', '5', '255', '256', 'x'], 'weight': SCORES, 'message': WORDS, 'echo/message': WORDS,
+            'function': ['get', 'push', 'said', 'said', 'fails', 'nosuch', ''],
             'arg': WORDS, 'linsert/element': WORDS, 'channel': ['c'], 'shardchannel': ['c'],
         }
 

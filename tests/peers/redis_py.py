@@ -8,6 +8,7 @@ import asyncio, threading, time
 import redis
 import redis.asyncio
 
+import redis_py_calls
 from house import main, same, served
 
 SERVER = served('redis-py')
@@ -37,6 +38,21 @@ def each(case):
                 client.connection_pool.disconnect()
     run.__name__ = case.__name__
     return run
+
+
+@each
+def every_method(r, protocol):
+    """Each method of each family, without asyncio."""
+    last = None
+    for family, call in redis_py_calls.calls(r):
+        if family != last:
+            r.flushall()
+            last = family
+        try:
+            answer = redis_py_calls.asked(r, call[1], call[2:])
+        except redis.RedisError as error:
+            answer = error
+        redis_py_calls.judge(family, protocol, call, answer)
 
 
 @each
@@ -329,6 +345,33 @@ def publishing(r, protocol):
 
 
 @each
+def publishing_to_a_shard(r, protocol):
+    parser = r.connection_pool.connection_kwargs['parser_class'].__name__
+    if protocol == 3 and 'RESP3' in parser and redis.__version__.startswith('5.'):
+        return  # As above.
+    with r.pubsub() as listener:
+        listener.ssubscribe('one', 'two')
+        heard = lambda: listener.get_message(timeout=10)
+        same([heard()['type'] for _ in range(2)], ['ssubscribe', 'ssubscribe'], 'subscribed')
+        same(r.spublish('two', 'hello'), 1, 'receivers')
+        message = heard()
+        same((message['type'], message['channel'], message['data']), ('smessage', 'two', 'hello'), 'message')
+        same(r.publish('two', 'hello'), 0, 'PUBLISH reaches no shard')
+        same(sorted(r.pubsub_shardchannels()), ['one', 'two'], 'channels')
+        listener.sunsubscribe()
+        same([heard()['type'] for _ in range(2)], ['sunsubscribe', 'sunsubscribe'], 'unsubscribed')
+
+
+@each
+def watching_what_others_do(r, _):
+    with r.monitor() as monitor:
+        r.set('k', 'a "quoted" \xff')
+        # A new connection says what it is first.
+        seen = next(seen for seen in monitor.listen() if not seen['command'].startswith(('CLIENT', 'HELLO')))
+        same((seen['command'].split()[0], seen['db']), ('SET', 0), 'the command')
+
+
+@each
 def locks(r, _):
     lock = r.lock('lock', timeout=5)
     same(lock.acquire(), True, 'acquire')
@@ -412,6 +455,7 @@ async def with_asyncio(protocol, parser):
     r = redis.asyncio.Redis(connection_pool=pool)
     await r.flushall()
     await every_family(r)
+    await every_method_at_once(r, protocol)
     await at_once(r, protocol, parser)
     await r.aclose()
     await pool.disconnect()
@@ -447,6 +491,20 @@ async def every_family(r):
     await r.flushall()
 
 
+async def every_method_at_once(r, protocol):
+    """Each method of each family, with asyncio."""
+    last = None
+    for family, call in redis_py_calls.calls(r):
+        if family != last:
+            await r.flushall()
+            last = family
+        try:
+            answer = await redis_py_calls.asked(r, call[1], call[2:])
+        except redis.RedisError as error:
+            answer = error
+        redis_py_calls.judge(family, protocol, call, answer)
+
+
 async def at_once(r, protocol, parser):
     numbers = await asyncio.gather(*(r.incr('n') for _ in range(100)))
     same(sorted(numbers), list(range(1, 101)), 'increments')
@@ -471,6 +529,6 @@ async def at_once(r, protocol, parser):
 
 if __name__ == '__main__':
     print(f'  redis-py {redis.__version__}')
-    main([strings, keys, lists, hashes, sets, sorted_sets, bitmaps, hyperloglogs, places, streams,
-          deadlines_of_fields, scripts, tracking, pipelines, watched_transactions, publishing, locks,
-          blocking, errors_and_the_server, asyncio_clients])
+    main([every_method, strings, keys, lists, hashes, sets, sorted_sets, bitmaps, hyperloglogs, places, streams,
+          deadlines_of_fields, scripts, tracking, pipelines, watched_transactions, publishing,
+          publishing_to_a_shard, watching_what_others_do, locks, blocking, errors_and_the_server, asyncio_clients])

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::acl::users::Users;
 use crate::base::clock::UnixMs;
 use crate::base::num::parse_i64;
+use crate::base::text::shown_to_zero;
 use crate::engine::blocking::end_connection;
 use crate::engine::client::{Client, ClientFlags};
 use crate::engine::client_line::ClientType;
@@ -49,7 +50,7 @@ impl<'a> Filter<'a> {
                 "type" => filter.kind = Some(ClientType::parse(value)?),
                 "user" if users.get(value).is_some() => filter.user = Some(value),
                 "user" => {
-                    let user = String::from_utf8_lossy(value);
+                    let user = shown_to_zero(value);
                     return Err(CmdError::err(format_args!("No such user '{user}'")));
                 }
                 "addr" => filter.addr = Some(value),

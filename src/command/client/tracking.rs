@@ -1,5 +1,6 @@
 //! CLIENT TRACKING and its kin: which keys a client caches.
 
+use crate::base::text::shown_to_zero;
 use crate::command::client::operand;
 use crate::engine::context::AdminCtx;
 use crate::engine::tracking::{switch_off, switch_on};
@@ -87,7 +88,7 @@ fn check(now: Option<Options>, wanted: Options, has_prefixes: bool) -> Result<()
 fn check_prefixes(present: &[Box<[u8]>], wanted: &[&[u8]]) -> Result<(), CmdError> {
     let overlap = |a: &[u8], b: &[u8]| a.starts_with(b) || b.starts_with(a);
     let refuse = |prefix: &[u8], which: &str, other: &[u8]| {
-        let (prefix, other) = (String::from_utf8_lossy(prefix), String::from_utf8_lossy(other));
+        let (prefix, other) = (shown_to_zero(prefix), shown_to_zero(other));
         CmdError::err(format_args!(
             "Prefix '{prefix}' overlaps with {which} prefix '{other}'. Prefixes for a single client \
              must not overlap."

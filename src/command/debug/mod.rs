@@ -2,6 +2,7 @@
 //!
 //! A subcommand is a row of [`SUBCOMMANDS`]: its name, the words behind it, its handler.
 
+mod allocator;
 mod digest;
 mod object;
 mod reload;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::base::num::{parse_f64, parse_i64};
+use crate::base::text::{shown, shown_to_zero};
 use crate::command::config::rewrite_file;
 use crate::command::help::help;
 use crate::config::rewrite::Extent;
@@ -67,7 +69,7 @@ const fn absent(name: &'static str, words: (usize, usize)) -> Sub {
 
 /// DEBUG subcommands about parts that this server is not made of.
 fn refuse(ax: &mut AdminCtx) -> CmdResult {
-    let name = String::from_utf8_lossy(ax.cx.args.word(1)).to_ascii_uppercase();
+    let name = shown_to_zero(ax.cx.args.word(1)).to_ascii_uppercase();
     Err(CmdError::err(format_args!("DEBUG {name} has nothing to act on in this server")))
 }
 
@@ -171,8 +173,18 @@ const SUBCOMMANDS: &[Sub] = &[
         ("STRINGMATCH-LEN <len> <pattern>", "Match a pattern against so many letters."),
     ),
     absent("dict-resizing", (1, 1)),
-    absent("mallctl", (1, 2)),
-    absent("mallctl-str", (1, 2)),
+    sub(
+        "mallctl",
+        (1, 2),
+        allocator::number,
+        ("MALLCTL <key> [<value>]", "Show a number of the allocator, or set it."),
+    ),
+    sub(
+        "mallctl-str",
+        (1, 2),
+        allocator::text,
+        ("MALLCTL-STR <key> [<value>]", "Show a text of the allocator, or set it."),
+    ),
 ];
 
 /// DEBUG subcommand \[arg ...\]
@@ -183,7 +195,7 @@ fn debug(ax: &mut AdminCtx) -> CmdResult {
         .iter()
         .find(|sub| is_word(name, sub.name) && (sub.words.0..=sub.words.1).contains(&left));
     let Some(sub) = found else {
-        let name = String::from_utf8_lossy(name);
+        let name = shown_to_zero(name);
         return Err(CmdError::err(format_args!(
             "unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP."
         )));
@@ -217,7 +229,7 @@ fn rewrite_everything(ax: &mut AdminCtx) -> CmdResult {
 }
 
 fn error(ax: &mut AdminCtx) -> CmdResult {
-    Err(CmdError::Text(String::from_utf8_lossy(ax.cx.args.bytes()?).into_owned()))
+    Err(CmdError::Text(shown(ax.cx.args.bytes()?)))
 }
 
 fn log(ax: &mut AdminCtx) -> CmdResult {
@@ -357,6 +369,9 @@ mod tests {
     use crate::command::house::House;
     use crate::config::{Config, Permission};
 
+    const WRONG_MALLCTL: &str = "-ERR unknown subcommand or wrong number of arguments for \
+                                 'mallctl'. Try DEBUG HELP.|";
+
     fn house() -> House {
         House::with(Config { enable_debug_command: Permission::Yes, ..Config::default() })
     }
@@ -385,6 +400,12 @@ mod tests {
             ("debug error 'CODE text'", "-CODE text|"),
             ("debug protocol double", "$5|3.141|"),
             ("debug object none", "-ERR no such key|"),
+            ("debug error \"\\xff\\x00\\xfe b\"", "-\u{fffd}\0\u{fffd} b|"),
+            ("debug mallctl-str opt.dss", "$9|secondary|"),
+            ("debug mallctl-str thread.tcache.flush VOID", "+OK|"),
+            ("debug mallctl nonsense", "-ERR No such file or directory|"),
+            ("debug mallctl opt.narenas 5", "-ERR Operation not permitted|"),
+            ("debug mallctl arenas.page 5 5", WRONG_MALLCTL),
             (
                 "debug nonsense",
                 "-ERR unknown subcommand or wrong number of arguments for 'nonsense'. Try DEBUG HELP.|",

@@ -1,6 +1,7 @@
 //! Deadlines: setting, asking, removing them.
 
 use crate::base::clock::UnixMs;
+use crate::base::text::shown_to_zero;
 use crate::engine::context::Ctx;
 use crate::keyspace::event::Event;
 use crate::resp::error::CmdError;
@@ -40,7 +41,7 @@ impl Conditions {
                 b"gt" => only.gt = true,
                 b"lt" => only.lt = true,
                 _ => {
-                    let word = String::from_utf8_lossy(word);
+                    let word = shown_to_zero(word);
                     return Err(CmdError::err(format_args!("Unsupported option {word}")));
                 }
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Call, NUMKEYS, Words, run};
 use crate::base::glob;
 use crate::base::num::parse_i64;
+use crate::base::text::shown_to_zero;
 use crate::command::help::{help, miscounted};
 use crate::engine::command::Command;
 use crate::engine::context::AdminCtx;
@@ -115,7 +116,7 @@ fn load(cx: &mut AdminCtx) -> CmdResult {
     while cx.cx.args.left() > 1 {
         let word = cx.cx.args.bytes()?;
         if !word.eq_ignore_ascii_case(b"replace") {
-            let word = String::from_utf8_lossy(word);
+            let word = shown_to_zero(word);
             return Err(CmdError::err(format_args!("Unknown option given: {word}")));
         }
         replaces = true;
@@ -170,7 +171,7 @@ fn list(cx: &mut AdminCtx) -> CmdResult {
             let missing = |_| CmdError::err("library name argument was not given");
             pattern = Some(cx.cx.args.bytes().map_err(missing)?);
         } else {
-            let word = String::from_utf8_lossy(word);
+            let word = shown_to_zero(word);
             return Err(CmdError::err(format_args!("Unknown argument {word}")));
         }
     }

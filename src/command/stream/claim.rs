@@ -2,6 +2,7 @@
 
 use crate::base::clock::UnixMs;
 use crate::base::num::parse_i64;
+use crate::base::text::shown_to_zero;
 use crate::command::stream::group::{no_group_in, record_claim, record_consumer, record_position};
 use crate::command::stream::{entry, exact_id, range_start};
 use crate::engine::context::Ctx;
@@ -58,7 +59,7 @@ impl Options {
             } else if is_word(option, "lastid") && more {
                 options.last_id = exact_id(cx.args.bytes()?)?;
             } else {
-                let option = String::from_utf8_lossy(option);
+                let option = shown_to_zero(option);
                 let text = format_args!("Unrecognized XCLAIM option '{option}'");
                 return Err(CmdError::err(text));
             }

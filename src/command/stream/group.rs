@@ -1,5 +1,6 @@
 //! Streams: groups and consumers, what is pending with them, and how the journal learns of it.
 
+use crate::base::text::shown_to_zero;
 use crate::command::help::{help, miscounted};
 use crate::command::stream::{INVALID_ID, bounds, exact_id};
 use crate::engine::context::Ctx;
@@ -13,13 +14,13 @@ use crate::value::stream::{Group, Pending, StreamId};
 
 /// The refusal where key or group is missing.
 pub(super) fn no_group_in(key: &[u8], group: &[u8], place: &str) -> CmdError {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+    let (key, group) = (shown_to_zero(key), shown_to_zero(group));
     CmdError::Text(format!("NOGROUP No such key '{key}' or consumer group '{group}'{place}"))
 }
 
 /// The refusal where the key is there and the group is missing.
 pub(super) fn no_group_for(key: &[u8], group: &[u8]) -> CmdError {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+    let (key, group) = (shown_to_zero(key), shown_to_zero(group));
     CmdError::Text(format!("NOGROUP No such consumer group '{group}' for key name '{key}'"))
 }
 

@@ -326,26 +326,26 @@ impl Shared<'_> {
     }
 
     /// Replicas that come back have the key.
-    fn tell_expired(&self, record: &KeyRecord) {
+    fn tell_expired(&self, db: u32, key: &[u8]) {
         if !self.how.tells_expired {
             return;
         }
         let mut command = Vec::new();
-        encode_command(&mut command, [self.env.expires_with, &record.key].into_iter());
-        let command = (record.db as u32, command.as_slice());
-        self.core.persist.backlog.append(false, std::iter::once(command));
+        encode_command(&mut command, [self.env.expires_with, key].into_iter());
+        self.core.persist.backlog.append(false, std::iter::once((db, command.as_slice())));
     }
 
     /// The entry of a record, unless its deadline has passed or it holds nothing.
     fn decode(&self, record: KeyRecord<'_>, index: usize) -> Result<Option<Ready>, LoadError> {
         let facts = record.facts;
-        if self.how.skip_expired && facts.deadline.is_some_and(|at| at < self.env.now) {
-            self.expired.fetch_add(1, Ordering::Relaxed);
-            self.tell_expired(&record);
-            return Ok(None);
-        }
         let wrong = |error: DecodeError| self.damaged(&record, error.to_string());
         let name = record.name().map_err(|error| wrong(error.into()))?;
+        let db = u32::try_from(facts.db).expect("read_events refuses databases that are not there");
+        if self.how.skip_expired && facts.deadline.is_some_and(|at| at < self.env.now) {
+            self.expired.fetch_add(1, Ordering::Relaxed);
+            self.tell_expired(db, &name);
+            return Ok(None);
+        }
         let mut entry = if facts.code == typecode::STRING {
             let text = decode_string(record.payload).map_err(wrong)?;
             if self.dry {
@@ -367,7 +367,6 @@ impl Shared<'_> {
             }
         };
         entry.set_access(self.access(facts));
-        let db = u32::try_from(facts.db).expect("read_events refuses databases that are not there");
         let hash = hash_bytes(&name);
         Ok(Some(Ready { entry, db, hash, index }))
     }

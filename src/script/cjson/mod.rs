@@ -5,6 +5,7 @@ mod encode;
 
 use std::ffi::c_int;
 
+use crate::base::text::shown_to_zero;
 use crate::script::raw::{Kind, Native, Raise, Stack, UPVALUE};
 
 /// A setting, as its place in the table that all functions of a copy share.
@@ -115,7 +116,7 @@ fn word(stack: Stack, at: c_int, which: Setting, words: &[&str]) -> Result<(), R
         _ => {
             let word = stack.want_text(at)?;
             let Some(value) = words.iter().position(|known| known.as_bytes() == word) else {
-                let word = String::from_utf8_lossy(word);
+                let word = shown_to_zero(word);
                 return Err(Raise::Argument(at, format!("invalid option '{word}'")));
             };
             set(stack, which, value as i32);
