@@ -91,18 +91,15 @@ fn setbit(cx: &mut Ctx) -> CmdResult {
         _ => return Err(CmdError::Const("ERR bit is not an integer or out of range")),
     };
     let mut text = cx.db.open_text(key)?;
-    let (len, old) = text.text().map_or((None, false), |text| {
-        text.with(|bytes| {
-            let byte = bytes.get(at / 8);
-            (Some(bytes.len()), byte.is_some_and(|byte| byte & mask(at) != 0))
-        })
-    });
-    if old != on || len.is_none_or(|len| len <= at / 8) {
-        let bytes = text.bytes_mut();
-        if bytes.len() <= at / 8 {
-            bytes.resize(at / 8 + 1, 0);
-        }
-        bytes[at / 8] = bytes[at / 8] & !mask(at) | if on { mask(at) } else { 0 };
+    // Whatever becomes of the bit, the string is a buffer of its own from here on, as in Redis.
+    let bytes = text.bytes_mut();
+    let grows = bytes.len() <= at / 8;
+    if grows {
+        bytes.resize(at / 8 + 1, 0);
+    }
+    let old = bytes[at / 8] & mask(at) != 0;
+    if grows || old != on {
+        bytes[at / 8] ^= if old != on { mask(at) } else { 0 };
         text.commit(Event::string("setbit"));
     }
     Ok(cx.reply.flag(old))
@@ -194,6 +191,10 @@ mod tests {
             ("setbit k 1 2", "-ERR bit is not an integer or out of range|"),
             ("setbit k 15 0", ":0|"),
             ("strlen k", ":2|"),
+            ("set c 12", "+OK|"),
+            ("setbit c 0 0", ":0|"),
+            ("object encoding c", "$3|raw|"),
+            ("get c", "$2|12|"),
             ("set a abc", "+OK|"),
             ("set b AB", "+OK|"),
             ("bitop xor d a b", ":3|"),
