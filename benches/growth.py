@@ -43,6 +43,10 @@ def compare(running, args, count, clients):
     return found
 
 
+def shown(figure):
+    return f"{figure:.0f}" if figure >= 100 else f"{figure:.3g}"
+
+
 def panel(left, top, title, labels, lines):
     """One chart of the plot: lines over steps that are equally far from each other; it starts at zero."""
     width, height = 300, 170
@@ -61,7 +65,7 @@ def panel(left, top, title, labels, lines):
             above = values[at] >= max(other[at] for other in lines.values())
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{COLORS[name]}"/><text x="{x:.1f}" '
                          f'y="{y + (-7 if above else 16):.1f}" text-anchor="middle" fill="{COLORS[name]}">'
-                         f'{values[at]:.3g}</text>')
+                         f'{shown(values[at])}</text>')
     return "\n".join(parts)
 
 

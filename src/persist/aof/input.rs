@@ -39,9 +39,10 @@ impl<R: Read> Input<R> {
         self.origin + self.at as u64
     }
 
-    /// Until the next call the file seems to end at this offset, which is not passed yet.
-    pub fn end_at(&mut self, end: Option<u64>) {
-        self.end = end;
+    /// Until the next call the file seems to end at this offset, which is not passed yet; says where
+    /// it seemed to before.
+    pub fn end_at(&mut self, end: Option<u64>) -> Option<u64> {
+        std::mem::replace(&mut self.end, end)
     }
 
     /// From here on what is passed is kept, until the next call.

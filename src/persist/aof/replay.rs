@@ -238,9 +238,9 @@ impl<U: Replay> Run<'_, U> {
         if !header.fits(bytes) {
             return damaged("a group's checksum is not that of its bytes");
         }
-        input.end_at(Some(begins + header.bytes));
+        let outer = input.end_at(Some(begins + header.bytes));
         let inner = self.read_on(input)?;
-        input.end_at(None);
+        input.end_at(outer);
         let wrong = |what: &str| {
             let (offset, valid_up_to) = (begins, self.valid_up_to);
             Ok(Some(Outcome::Invalid { offset, valid_up_to, what: what.to_owned() }))
@@ -490,6 +490,18 @@ mod tests {
             let found = matches!(outcome, Outcome::Damaged { valid_up_to, .. } if valid_up_to as usize == first.len());
             assert!(found && seen.len() == 2, "byte {at}: {outcome:?}");
         }
+    }
+
+    #[test]
+    fn group_within_a_group_ends_with_it() {
+        let inner = grouped(&[&encode(&["SET", "a", "1"])]);
+        let whole = [grouped(&[&inner, &encode(&["SET", "b", "1"])]), b"*1".to_vec()].concat();
+        let (seen, outcome) = run(&whole);
+        assert_eq!(seen.len(), 2);
+        let end = whole.len() - 2;
+        let ends =
+            matches!(outcome, Outcome::Damaged { valid_up_to, .. } if valid_up_to == end as u64);
+        assert!(ends, "{outcome:?}");
     }
 
     #[test]
