@@ -307,7 +307,7 @@ impl Shared<'_> {
             if self.insert(ready, hold.as_deref_mut(), &mut fx)
                 && self.how.duplicates == Duplicates::Refuse
             {
-                let twice = run.iter().nth(index).expect("the key is of this batch");
+                let twice = run.get(index).expect("the key is of this batch");
                 return self.fail(self.damaged(&twice, "the key is there twice".to_owned()));
             }
         }

@@ -67,7 +67,9 @@ impl<R: Read> Input<R> {
             return Ok(false);
         }
         let from = self.mark.unwrap_or(self.at);
-        self.buffer.copy_within(from..self.filled, 0);
+        if from > 0 {
+            self.buffer.copy_within(from..self.filled, 0);
+        }
         self.origin += from as u64;
         self.at -= from;
         self.filled -= from;

@@ -188,21 +188,21 @@ impl Run {
 
     /// The keys, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = KeyRecord<'_>> {
-        let mut from = 0;
-        self.keys.iter().map(move |(facts, name_end, end)| {
-            let encoded_name = &self.bytes[from..*name_end];
-            from = *end;
-            KeyRecord { facts, encoded_name, payload: &self.bytes[*name_end..*end] }
-        })
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+
+    /// The key that was added as number `index`.
+    pub fn get(&self, index: usize) -> Option<KeyRecord<'_>> {
+        let (facts, name_end, end) = self.keys.get(index)?;
+        let before = index.checked_sub(1).and_then(|before| self.keys.get(before));
+        let from = before.map_or(0, |(_, _, end)| *end);
+        let encoded_name = &self.bytes[from..*name_end];
+        Some(KeyRecord { facts, encoded_name, payload: &self.bytes[*name_end..*end] })
     }
 
     /// The key that was added last.
     pub fn last(&self) -> Option<KeyRecord<'_>> {
-        let (facts, name_end, end) = self.keys.last()?;
-        let before = self.keys.len().checked_sub(2).and_then(|at| self.keys.get(at));
-        let from = before.map_or(0, |(_, _, end)| *end);
-        let encoded_name = &self.bytes[from..*name_end];
-        Some(KeyRecord { facts, encoded_name, payload: &self.bytes[*name_end..*end] })
+        self.get(self.len().checked_sub(1)?)
     }
 }
 
