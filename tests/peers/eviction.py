@@ -11,6 +11,8 @@ from house import main, redis, rekeep, same, scratch
 KEYS = 20_000
 # Of the keys in use, ours may lose so much more than theirs does: a share of all.
 WORSE_AT_MOST = 0.05
+# What answering INFO takes may stand above the limit: nothing is evicted before the next write.
+OF_THE_ANSWER = 4096
 
 
 def many(client, commands):
@@ -46,7 +48,7 @@ def kept(kind, policy):
         limit = empty + (full - empty) * 6 // 10
         client('CONFIG', 'SET', 'maxmemory', limit)
         end = time.monotonic() + 20
-        while info(client, 'memory', 'used_memory') > limit:
+        while info(client, 'memory', 'used_memory') > limit + OF_THE_ANSWER:
             if time.monotonic() > end:
                 raise TimeoutError('memory stays above the limit')
             same(client('SET', 'one more', 'v'), 'OK', 'a write while keys are evicted')
