@@ -161,6 +161,9 @@ pub struct Core {
     pub memory_startup: u64,
     /// Highest memory use seen, bytes.
     pub memory_peak: AtomicU64,
+    /// Memory in use when it was last looked at, bytes: cron does at each of its rounds. Looking takes
+    /// up to half a millisecond, which is long while all locks are held.
+    pub memory_seen: AtomicU64,
     /// When memory use is worth another look, microseconds since the start.
     memory_look_at: AtomicU64,
     /// Rings when the process shall end.
@@ -258,8 +261,9 @@ impl Core {
             garbage,
             garbage_pending: AtomicU64::new(0),
             garbage_freed: AtomicU64::new(0),
-            memory_startup: Memory::read().allocated,
+            memory_startup: Memory::allocated(),
             memory_peak: AtomicU64::new(0),
+            memory_seen: AtomicU64::new(Memory::allocated()),
             memory_look_at: AtomicU64::new(0),
             shutdown: Shutdown::default(),
         }))
@@ -300,6 +304,7 @@ impl Core {
         let limit = if left_alone { 0 } else { limit };
         let used = Memory::allocated();
         self.memory_peak.fetch_max(used, Ordering::Relaxed);
+        self.memory_seen.store(used, Ordering::Relaxed);
         self.set_attention(Attention::MEMORY_LIMITED, limit > 0);
         let above = limit > 0 && self.memory_counted(used) > limit;
         self.set_attention(Attention::OUT_OF_MEMORY, above);

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::base::clock::UnixMs;
 use crate::base::fs::{Disk, DiskFile, FsError};
@@ -21,7 +22,6 @@ use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
 use crate::persist::state::{AofState, Child, Work};
 use crate::persist::verify::verify;
 use crate::resp::error::CmdError;
-use crate::stats::memory::Memory;
 
 /// The directory of the append-only files.
 pub fn directory(config: &Config) -> PathBuf {
@@ -40,7 +40,8 @@ fn base_format(config: &Config) -> BaseFormat {
 }
 
 fn plan(core: &Core, config: &Config) -> Plan {
-    let mut plan = Plan::new(config, &core.functions.sources(), Memory::read().allocated);
+    let memory = core.memory_seen.load(Ordering::Relaxed);
+    let mut plan = Plan::new(config, &core.functions.sources(), memory);
     plan.aof_base = true;
     plan.incremental_sync = config.aof_rewrite_incremental_fsync;
     plan
@@ -142,7 +143,6 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
                 aof.rewriter = Some(forked.pid);
                 temp_base(&aof.dir, forked.pid as u32)
             };
-            tracing::info!("Background append only file rewriting started by pid {}", forked.pid);
             let dirty = saving::dirty_count(core);
             saving::watch(core, forked, Work::Rewrite, dirty, (temp, None), finish)
         }

@@ -17,7 +17,6 @@ use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
 use crate::persist::state::{Child, Work};
 use crate::persist::verify::verify;
 use crate::resp::error::CmdError;
-use crate::stats::memory::Memory;
 
 /// An unfinished file that did not change for this long, and whose process is gone, is left over.
 const LEFTOVER_AGE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -52,7 +51,8 @@ pub fn changes(core: &Core) -> u64 {
 }
 
 fn plan(core: &Core, config: &Config) -> Plan {
-    let mut plan = Plan::new(config, &core.functions.sources(), Memory::read().allocated);
+    let memory = core.memory_seen.load(Ordering::Relaxed);
+    let mut plan = Plan::new(config, &core.functions.sources(), memory);
     plan.replication = syncing::place(core);
     plan
 }
@@ -187,7 +187,6 @@ pub fn start(core: &'static Core, hold: &Hold) -> Result<(), String> {
             core.persist.book.lock().last_save = LastSave::Failed;
             update_attention(core);
         })?;
-    tracing::info!("Background saving started by pid {}", forked.pid);
     let temp = temp_path(&config, forked.pid as u32);
     if shared {
         core.persist.aof.lock().rewriter = Some(forked.pid);
@@ -208,7 +207,8 @@ fn place_shared(core: &Core, child: &Child, path: &Path) -> Result<(), String> {
 /// Compares the room in a directory with what a snapshot will need, going by the last one: it is
 /// not begun to fail at its end.
 pub fn check_room(core: &Core, dir: &Path) -> Result<(), String> {
-    let needed = core.persist.book.lock().estimate(Memory::allocated());
+    let memory = core.memory_seen.load(Ordering::Relaxed);
+    let needed = core.persist.book.lock().estimate(memory);
     let Some(needed) = needed else { return Ok(()) };
     // Where that cannot be asked, writing will tell.
     let Ok(available) = core.persist.disk.available(dir) else { return Ok(()) };
@@ -242,7 +242,9 @@ pub fn fork(
     Ok(forked)
 }
 
-/// Notes a child and listens to it on a thread of its own; `finish` hears how it ended.
+/// Notes a child and listens to it on a thread of its own; `finish` hears how it ended. Right after a
+/// fork each page that is written for the first time is copied, and everyone waits for the locks: so
+/// that thread does also what need not be done under them.
 pub fn watch(
     core: &'static Core,
     forked: Forked,
@@ -251,22 +253,27 @@ pub fn watch(
     (temp, snapshot): (PathBuf, Option<PathBuf>),
     finish: fn(&'static Core, Child, Result<(), String>),
 ) -> Result<(), String> {
+    let pid = forked.pid;
+    let begun = match work {
+        Work::Save | Work::Sync => "Background saving",
+        Work::Rewrite => "Background append only file rewriting",
+    };
     let child = Child {
-        pid: forked.pid,
+        pid,
         work,
         started: clock::steady(),
         started_at: UnixMs::now(),
         dirty,
         temp,
         snapshot,
-        memory: Memory::allocated(),
+        memory: core.memory_seen.load(Ordering::Relaxed),
         seal: None,
         killed: false,
     };
     core.persist.set_child(Some(child));
     let listen = move || {
+        tracing::info!("{begun} started by pid {pid}");
         let (mut failure, mut seal) = (None, None);
-        let pid = forked.pid;
         let code = forked.wait(|report| match report {
             Report::Progress { keys, cow } => {
                 let progress = &core.persist.progress;

@@ -12,7 +12,6 @@ use crate::engine::saving;
 use crate::keyspace::lock::Hold;
 use crate::persist::snapshot::{self, GrowingFile, Plan, StreamPlace};
 use crate::persist::state::{Child, Work};
-use crate::stats::memory::Memory;
 
 /// Begins to keep the stream, which has a new name if nobody could know its past.
 pub fn keep_stream(core: &Core) {
@@ -147,7 +146,7 @@ fn fork(core: &'static Core, hold: &Hold, part: Part) -> Result<(), String> {
         Part::All | Part::Functions => core.functions.sources(),
         Part::Nothing => Vec::new(),
     };
-    let mut plan = Plan::new(&config, &functions, Memory::read().allocated);
+    let mut plan = Plan::new(&config, &functions, core.memory_seen.load(Ordering::Relaxed));
     if part != Part::All {
         plan.databases = 0;
     }
@@ -172,7 +171,6 @@ fn fork(core: &'static Core, hold: &Hold, part: Part) -> Result<(), String> {
             return Err(error);
         }
     };
-    tracing::info!("Background saving started by pid {} for replicas", forked.pid);
     for replica in core.replicas.all() {
         let wants = replica.is_waiting() && replica.part() == part;
         if wants && core.persist.backlog.enter(replica.client.id, offset).is_ok() {
