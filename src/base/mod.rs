@@ -1,5 +1,6 @@
 //! Things the standard library could have had; knows nothing of Redis's keyspace.
 
+pub mod ahead;
 pub mod clock;
 pub mod crc;
 pub mod fs;

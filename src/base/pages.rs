@@ -10,7 +10,7 @@ use std::ptr;
 use std::time::Duration;
 
 /// Bytes of a huge page.
-const HUGE_BYTES: usize = 2 << 20;
+pub const HUGE_BYTES: usize = 2 << 20;
 const PAGE_BYTES: usize = 4096;
 const PAGES: usize = HUGE_BYTES / PAGE_BYTES;
 /// A piece with fewer resident pages stays as it is: it would only grow.

@@ -34,6 +34,9 @@ const CHAINED: u8 = 0x80;
 /// Entries a bucket holds on average when the table begins to grow.
 const FILL_GROW_NUMERATOR: usize = 28;
 const FILL_GROW_DENOMINATOR: usize = 5;
+/// Tables of at least so many buckets grow that share of their entries earlier or later.
+const BUCKETS_SPREAD: usize = 1024;
+const SPREAD_SHARE: usize = 20;
 /// A table with less than one entry in this many slots begins to shrink.
 const SHRINK_SLOTS_PER_ENTRY: usize = 10;
 /// Empty buckets passed over in one step of a resize.
@@ -59,6 +62,8 @@ pub struct Dict<E: Keyed> {
     tables: [Table<E>; 2],
     len: usize,
     moved: usize,
+    /// With so many entries it begins to grow.
+    grow_at: usize,
     owns: PhantomData<E>,
 }
 
@@ -222,7 +227,13 @@ impl<E: Keyed> Dict<E> {
     /// An empty table, which holds no memory yet.
     pub fn new() -> Dict<E> {
         const { Self::POINTER_SIZED };
-        Dict { tables: [Table::EMPTY, Table::EMPTY], len: 0, moved: 0, owns: PhantomData }
+        Dict {
+            tables: [Table::EMPTY, Table::EMPTY],
+            len: 0,
+            moved: 0,
+            grow_at: 0,
+            owns: PhantomData,
+        }
     }
 
     /// Entries.
@@ -357,7 +368,8 @@ impl<E: Keyed> Dict<E> {
             let count = self.tables[0].count;
             if count == 0 {
                 self.tables[0] = Table::with_buckets(1);
-            } else if self.len * FILL_GROW_DENOMINATOR >= count * FILL_GROW_NUMERATOR {
+                self.grow_at = grow_at(1);
+            } else if self.len >= self.grow_at {
                 self.begin_resize(count * 2);
             }
         }
@@ -391,6 +403,7 @@ impl<E: Keyed> Dict<E> {
         if self.len == 0 {
             self.tables[0].free();
             self.tables[0] = Table::with_buckets(count);
+            self.grow_at = grow_at(count);
         } else {
             self.begin_resize(count);
         }
@@ -423,6 +436,7 @@ impl<E: Keyed> Dict<E> {
             if self.moved == self.tables[0].count {
                 self.tables[0].free();
                 self.tables.swap(0, 1);
+                self.grow_at = grow_at(self.tables[0].count);
                 return false;
             }
             let from = self.tables[0].bucket(self.moved);
@@ -514,6 +528,18 @@ impl<E: Keyed> Dict<E> {
         }
         (lengths, longest)
     }
+}
+
+/// Entries with which a table of so many buckets begins to grow. Tables that get entries at the same
+/// pace, as the shards of a keyspace do, shall not need their memory at the same moment: the larger
+/// ones begin a little earlier or later than each other.
+fn grow_at(buckets: usize) -> usize {
+    let entries = (buckets * FILL_GROW_NUMERATOR).div_ceil(FILL_GROW_DENOMINATOR);
+    if buckets < BUCKETS_SPREAD {
+        return entries;
+    }
+    let spread = entries / SPREAD_SHARE;
+    entries - spread + rng::below(2 * spread as u64) as usize
 }
 
 /// Buckets a table needs for `entries` without growing at once.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 
+use crate::base::ahead;
 use crate::command;
 use crate::config::{Config, REDIS_VERSION, REKEEP_VERSION, Supervised};
 use crate::engine::access;
@@ -75,6 +76,7 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
     if let Err(error) = core.oom_score.lock().set(&core.config.load()) {
         tracing::warn!("oom-score-adj: can't write oom_score_adj: {error}");
     }
+    ahead::begin().map_err(|error| format!("Can't start the thread 'heap-ahead': {error}"))?;
     spawn("lazyfree", move || free_garbage(core, &receiver))?;
     let config = core.config();
     // Before anybody can connect: nothing is answered from a keyspace that is not complete.
