@@ -76,8 +76,7 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
     if let Err(error) = core.oom_score.lock().set(&core.config.load()) {
         tracing::warn!("oom-score-adj: can't write oom_score_adj: {error}");
     }
-    ahead::begin().map_err(|error| format!("Can't start the thread 'heap-ahead': {error}"))?;
-    spawn("lazyfree", move || free_garbage(core, &receiver))?;
+    spawn_memory_keepers(core, receiver)?;
     let config = core.config();
     // Before anybody can connect: nothing is answered from a keyspace that is not complete.
     loading::begin(core);
@@ -117,6 +116,12 @@ fn start(mut config: Config, config_file: Option<PathBuf>) -> Result<&'static Co
     }
     tell_supervisor(&config);
     Ok(core)
+}
+
+/// The threads that care for memory.
+fn spawn_memory_keepers(core: &'static Core, garbage: Receiver<Garbage>) -> Result<(), Failure> {
+    ahead::begin().map_err(|error| format!("Can't start the thread 'heap-ahead': {error}"))?;
+    spawn("lazyfree", move || free_garbage(core, &garbage))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
