@@ -17,6 +17,7 @@ use crate::persist::snapshot::{self, GrowingFile, Plan, SnapshotError};
 use crate::persist::state::{Child, Work};
 use crate::persist::verify::verify;
 use crate::resp::error::CmdError;
+use crate::stats::memory::Memory;
 
 /// An unfinished file that did not change for this long, and whose process is gone, is left over.
 const LEFTOVER_AGE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -207,8 +208,7 @@ fn place_shared(core: &Core, child: &Child, path: &Path) -> Result<(), String> {
 /// Compares the room in a directory with what a snapshot will need, going by the last one: it is
 /// not begun to fail at its end.
 pub fn check_room(core: &Core, dir: &Path) -> Result<(), String> {
-    let memory = core.memory_seen.load(Ordering::Relaxed);
-    let needed = core.persist.book.lock().estimate(memory);
+    let needed = core.persist.book.lock().estimate(Memory::allocated());
     let Some(needed) = needed else { return Ok(()) };
     // Where that cannot be asked, writing will tell.
     let Ok(available) = core.persist.disk.available(dir) else { return Ok(()) };
@@ -266,13 +266,14 @@ pub fn watch(
         dirty,
         temp,
         snapshot,
-        memory: core.memory_seen.load(Ordering::Relaxed),
+        memory: 0,
         seal: None,
         killed: false,
     };
     core.persist.set_child(Some(child));
     let listen = move || {
         tracing::info!("{begun} started by pid {pid}");
+        let memory = Memory::allocated();
         let (mut failure, mut seal) = (None, None);
         let code = forked.wait(|report| match report {
             Report::Progress { keys, cow } => {
@@ -294,7 +295,7 @@ pub fn watch(
         };
         let child = core.persist.child.lock().clone();
         if let Some(child) = child.filter(|child| child.pid == pid) {
-            finish(core, Child { seal, ..child }, result);
+            finish(core, Child { seal, memory, ..child }, result);
             restore_huge_pages(core);
         }
     };

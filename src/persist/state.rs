@@ -187,7 +187,7 @@ pub struct Child {
     pub dirty: u64,
     /// The file it writes.
     pub temp: PathBuf,
-    /// Bytes of memory in use when it was forked.
+    /// Bytes of memory in use soon after it was forked; known when it has ended.
     pub memory: u64,
     /// Where its file goes as a snapshot, when it is to be the base of the append-only file too.
     pub snapshot: Option<PathBuf>,
