@@ -167,7 +167,7 @@ fn fork(core: &'static Core, hold: &Hold, part: Part) -> Result<(), String> {
         Ok(forked) => forked,
         Err(error) => {
             tracing::warn!("BGSAVE for replication failed: {error}");
-            give_up(core);
+            give_up(core, |stage| matches!(stage, Stage::Waiting));
             return Err(error);
         }
     };
@@ -181,13 +181,18 @@ fn fork(core: &'static Core, hold: &Hold, part: Part) -> Result<(), String> {
     saving::watch(core, forked, Work::Sync, dirty, (temp, None), finish)
 }
 
-/// Replicas that were to get a file get none: they will ask again.
-fn give_up(core: &Core) {
+/// Replicas at such a stage were to get a file and get none: they will ask again.
+fn give_up(core: &Core, stage: fn(&Stage) -> bool) {
     for replica in core.replicas.all() {
-        if matches!(*replica.stage.lock(), Stage::Waiting | Stage::Snapshot { .. }) {
+        if stage(&replica.stage.lock()) {
             replica.client.kill();
         }
     }
+}
+
+/// Whether the child at work writes for a replica at that stage. Others wait for the next child.
+fn is_written_for(stage: &Stage) -> bool {
+    matches!(stage, Stage::Snapshot { .. })
 }
 
 fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
@@ -203,7 +208,7 @@ fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
             tracing::info!("Background saving for replicas terminated with success");
             for replica in core.replicas.all() {
                 let mut stage = replica.stage.lock();
-                if matches!(*stage, Stage::Snapshot { .. }) {
+                if is_written_for(&stage) {
                     *stage = Stage::Sending { file: Arc::clone(&file), size, sent: None };
                     drop(stage);
                     replica.client.wake();
@@ -211,12 +216,12 @@ fn finish(core: &'static Core, child: Child, result: Result<(), String>) {
             }
         }
         Err(_) if child.killed => {
-            tracing::info!("No replica waits any more: the child was ended");
-            give_up(core);
+            tracing::info!("No replica waits for it any more: the child was ended");
+            give_up(core, is_written_for);
         }
         Err(error) => {
             tracing::warn!("Background saving for replicas failed: {error}");
-            give_up(core);
+            give_up(core, is_written_for);
         }
     }
     core.persist.set_child(None);
