@@ -12,7 +12,7 @@
 //! forked child.
 #![allow(unsafe_code)] // mmap, madvise, mallctl and the allocator's hooks.
 
-use std::ffi::{CString, c_int, c_uint, c_void};
+use std::ffi::{CString, c_uint, c_void};
 use std::mem;
 use std::ptr;
 use std::sync::OnceLock;
@@ -36,8 +36,6 @@ const SMALL: usize = 512 << 20;
 const TINY: usize = 8 << 20;
 /// There is none, as the kernel does not give it.
 const REFUSED: usize = 1;
-/// Not in the libc crate for all targets.
-const MADV_POPULATE_WRITE: c_int = 23;
 
 /// Addresses of an arena's memory.
 struct Reserve {
@@ -72,12 +70,12 @@ impl Reserve {
             let from = free.next_multiple_of(align);
             // One byte stays, so that the end is in the reserve too.
             let fits = free != 0 && reserve_of(from + size) == reserve_of(free);
+            if at != 0 && (at != from || !fits) {
+                return None;
+            }
             if !fits {
                 free = self.renew(free);
                 continue;
-            }
-            if at != 0 && at != from {
-                return None;
             }
             let taken = self.free.compare_exchange_weak(
                 free,
@@ -306,8 +304,9 @@ fn make_ready() {
                 let Some(from) = progress.next(wanted) else { break };
                 // SAFETY: the reserve is mapped as long as the process runs. Pages become present; what
                 // they hold stays.
-                let code =
-                    unsafe { libc::madvise(from as *mut c_void, HUGE_BYTES, MADV_POPULATE_WRITE) };
+                let code = unsafe {
+                    libc::madvise(from as *mut c_void, HUGE_BYTES, libc::MADV_POPULATE_WRITE)
+                };
                 // Where the kernel cannot, or has no memory, who writes there will see.
                 progress.ready = if code == 0 { from + HUGE_BYTES } else { wanted };
             }
@@ -332,6 +331,8 @@ mod tests {
     #[test]
     fn pieces_of_a_reserve_follow_each_other() {
         let reserve = reserve();
+        assert_eq!(reserve.take(4096, 4096, 4096), None, "no reserve for a certain place");
+        assert_eq!(reserve.free.load(Ordering::Relaxed), 0);
         let first = reserve.take(0, 4096, 4096).unwrap();
         assert_eq!(first, reserve_of(first));
         assert_eq!(reserve.take(0, 8192, 4096), Some(first + 4096));

@@ -1,5 +1,6 @@
 //! A server of this build on a directory and a port of its own, and a client on a plain socket.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+// Each test that takes this in is a crate of its own and uses a part of it.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -687,7 +687,7 @@ fn failing_disk_and_power_cut_leave_what_was_acknowledged() {
 }
 
 #[test]
-#[ignore = "long"]
+#[ignore = "takes minutes: a step of tests/run --long"]
 fn failing_disk_and_power_cut_leave_what_was_acknowledged_long() {
     let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(100);
     let count = inject(first..first + 20);

@@ -1,0 +1,135 @@
+//! Long lists against a vector.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn check(list: &Quicklist) {
+    let mut len = 0;
+    for chunk in &list.chunks {
+        assert!(!chunk.nodes.is_empty() && chunk.nodes.len() <= CHUNK_MAX);
+        let mut held = 0;
+        for node in &chunk.nodes {
+            assert!(node.len > 0);
+            assert_eq!(node.view().iter().count(), node.len);
+            held += node.len;
+        }
+        assert_eq!(held, chunk.len);
+        len += held;
+    }
+    assert_eq!(len, list.len);
+}
+
+fn texts(list: &Quicklist) -> Vec<Vec<u8>> {
+    list.iter().map(Item::to_vec).collect()
+}
+
+fn element() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        8 => (0u8..20).prop_map(|value| value.to_string().into_bytes()),
+        4 => (0usize..200).prop_map(|len| vec![b'x'; len]),
+        1 => (8100usize..8300).prop_map(|len| vec![b'y'; len]),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn changes_agree_with_vec(
+        fill in prop_oneof![Just(-1), Just(-2), Just(1), Just(3), Just(20)],
+        steps in prop::collection::vec((0u8..12, 0usize..1000, element()), 0..300),
+    ) {
+        let mut model: Vec<Vec<u8>> = Vec::new();
+        let mut list = Quicklist::new(Fill::from_setting(fill), 0);
+        for (kind, at, element) in steps {
+            let at = if model.is_empty() { 0 } else { at % model.len() };
+            match kind {
+                0 | 1 => {
+                    list.push(Side::Head, &element);
+                    model.insert(0, element);
+                }
+                2 | 3 => {
+                    list.push(Side::Tail, &element);
+                    model.push(element);
+                }
+                4 => {
+                    let popped = list.pop_with(Side::Head, |item| item.to_vec());
+                    prop_assert_eq!(popped, (!model.is_empty()).then(|| model.remove(0)));
+                }
+                5 => prop_assert_eq!(list.pop_with(Side::Tail, |item| item.to_vec()), model.pop()),
+                6 | 7 if !model.is_empty() => {
+                    list.insert(at, Place::Before, &element);
+                    model.insert(at, element);
+                }
+                8 | 9 if !model.is_empty() => {
+                    list.insert(at, Place::After, &element);
+                    model.insert(at + 1, element);
+                }
+                10 if !model.is_empty() => {
+                    prop_assert!(list.set(at, &element));
+                    model[at] = element;
+                }
+                11 if element.len() % 3 == 0 => {
+                    let end = (at + element.len()).min(model.len());
+                    prop_assert_eq!(list.remove_range(at, element.len()), end - at);
+                    model.drain(at..end);
+                }
+                _ => {
+                    let side = if at % 2 == 0 { Side::Head } else { Side::Tail };
+                    let mut left = 2;
+                    let mut keep = |text: &Vec<u8>| {
+                        let gone = *text == element && left > 0;
+                        left -= usize::from(gone);
+                        !gone
+                    };
+                    if side == Side::Head {
+                        model.retain(&mut keep);
+                    } else {
+                        model.reverse();
+                        model.retain(&mut keep);
+                        model.reverse();
+                    }
+                    prop_assert_eq!(list.remove_equal(side, &element, 2), 2 - left);
+                }
+            }
+            check(&list);
+            prop_assert_eq!(list.len(), model.len());
+            prop_assert_eq!(list.get(at).map(Item::to_vec), model.get(at).cloned());
+        }
+        prop_assert_eq!(texts(&list), model.clone());
+        let middle = model.len() / 3;
+        let part: Vec<_> = list.range(middle, middle).map(Item::to_vec).collect();
+        prop_assert_eq!(&part[..], &model[middle..2 * middle]);
+    }
+}
+
+#[test]
+fn long_lists_keep_their_chunks_in_order() {
+    let mut list = Quicklist::new(Fill::Count(1), 0);
+    let mut model = Vec::new();
+    for value in 0..3000usize {
+        let at = (value * 7919) % (model.len() + 1);
+        let text = value.to_string().into_bytes();
+        match at {
+            0 => list.push(Side::Head, &text),
+            at => list.insert(at - 1, Place::After, &text),
+        }
+        model.insert(at, text);
+    }
+    check(&list);
+    assert_eq!(texts(&list), model);
+    assert_eq!(list.node_count(), 3000);
+    assert_eq!(list.remove_range(10, 2900), 2900);
+    check(&list);
+    model.drain(10..2910);
+    assert_eq!(texts(&list), model);
+}
+
+#[test]
+fn big_elements_are_plain_nodes() {
+    let mut list = Quicklist::new(Fill::from_setting(-2), 0);
+    list.push(Side::Tail, b"a");
+    list.push(Side::Tail, &[b'x'; 8193]);
+    list.push(Side::Tail, b"b");
+    let kinds: Vec<_> = list.nodes().map(|node| matches!(node, NodeRef::Plain(_))).collect();
+    assert_eq!(kinds, [false, true, false]);
+}
