@@ -114,3 +114,24 @@ fn oom_score_adj_is_written_and_taken_back() {
     assert_eq!(client.run("CONFIG SET oom-score-adj no"), "+OK");
     assert_eq!(score(), before);
 }
+
+#[test]
+fn whoever_a_pause_holds_back_goes_on_when_its_time_is_up() {
+    const CLIENTS: usize = 16;
+    const PAUSES: usize = 1000;
+    let server = Server::start(&[]);
+    let mut one = server.connect();
+    let mut others: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for _ in 0..PAUSES {
+        // The requests come about when the pause ends.
+        one.write_all(b"CLIENT PAUSE 1\r\n").unwrap();
+        expect(&mut one, b"+OK\r\n");
+        std::thread::sleep(Duration::from_micros(400));
+        for other in &mut others {
+            other.write_all(b"PING\r\n").unwrap();
+        }
+        for other in &mut others {
+            expect(other, b"+PONG\r\n");
+        }
+    }
+}

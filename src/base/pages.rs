@@ -4,10 +4,11 @@
 //! While a child shares the heap, each first write to a page splits the huge page around it. The
 //! splits stay, and the next fork has to copy the finer page tables: tens of milliseconds instead of
 //! one or two. MADV_COLLAPSE (Linux 6.1) puts 2 MiB at a time together.
-#![allow(unsafe_code)] // madvise, mincore and mallctl.
+#![allow(unsafe_code)] // madvise and mincore.
 
-use std::ptr;
 use std::time::Duration;
+
+use crate::base::mallctl;
 
 /// Bytes of a huge page.
 pub const HUGE_BYTES: usize = 2 << 20;
@@ -20,26 +21,54 @@ const REST: Duration = Duration::from_micros(500);
 /// Not in the libc crate for all targets.
 const MADV_COLLAPSE: libc::c_int = 25;
 
-/// Which unused pages the allocator gives back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unused {
-    /// Those that have been unused for a while: a share at each call, all after ten seconds.
-    ForLong,
-    /// All of them.
-    Now,
+/// The share of the heap that may stay unused for as long as the allocator likes.
+const UNUSED_SHARE: u64 = 8;
+/// What a small heap may keep of unused pages, in bytes.
+const UNUSED_FLOOR: u64 = 16 << 20;
+/// So many looks in a row must find more.
+const UNUSED_LOOKS: u32 = 10;
+
+/// Gives all pages that hold no allocation back to the kernel.
+pub fn give_back() {
+    tell("arena.4096.purge");
 }
 
-/// Gives pages that hold no allocation back to the kernel. Without it that happens only while the
-/// program allocates and frees.
-pub fn give_back(unused: Unused) {
-    // 4096 stands for all arenas.
-    let name = match unused {
-        Unused::ForLong => c"arena.4096.decay",
-        Unused::Now => c"arena.4096.purge",
-    };
-    let (nothing, no_length) = (ptr::null_mut(), ptr::null_mut());
-    // SAFETY: the name ends with a zero, and these two neither read nor write values.
-    unsafe { tikv_jemalloc_sys::mallctl(name.as_ptr(), nothing, no_length, ptr::null_mut(), 0) };
+/// 4096 stands for all arenas.
+fn tell(deed: &str) {
+    // An arena that is not there has nothing to give.
+    let _ = mallctl::deed(deed);
+}
+
+/// Gives unused pages back. The allocator does it as it sees fit, in a minute (its settings, in
+/// `main`): a page that is given back splits the huge page around it, and most are used again soon, by
+/// a table that grows or the entries that come. Without this even that happens only while the program
+/// allocates and frees. But where much is unused, as after a large value was removed, it goes sooner.
+#[derive(Debug, Default)]
+pub struct Returning {
+    /// Looks in a row that have found much.
+    looks: u32,
+}
+
+impl Returning {
+    /// To be called once a second; the allocator's statistics have to be fresh.
+    pub fn look(&mut self) {
+        tell("arena.4096.decay");
+        let number = |name| mallctl::number(name, None).unwrap_or(0);
+        let unused = number("stats.arenas.4096.pdirty") * PAGE_BYTES as u64;
+        if self.is_due(unused, number("stats.active")) {
+            give_back();
+        }
+    }
+
+    fn is_due(&mut self, unused: u64, used: u64) -> bool {
+        let much = unused > (used / UNUSED_SHARE).max(UNUSED_FLOOR);
+        self.looks = if much { self.looks + 1 } else { 0 };
+        let due = self.looks >= UNUSED_LOOKS;
+        if due {
+            self.looks = 0;
+        }
+        due
+    }
 }
 
 /// What was done.
@@ -114,7 +143,10 @@ fn collapse(at: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::alloc::{GlobalAlloc, Layout};
+
     use super::*;
+    use crate::base::heap::Heap;
 
     #[test]
     fn only_private_memory_without_a_file_counts() {
@@ -133,6 +165,49 @@ mod tests {
         ] {
             assert_eq!(parse(&line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn what_is_unused_goes_when_it_is_much_for_long() {
+        let (much, little) = (UNUSED_FLOOR + 1, UNUSED_FLOOR);
+        let mut returning = Returning::default();
+        let mut looks = |unused: u64, used: u64, times: u32| {
+            (0..times).filter(|_| returning.is_due(unused, used)).count()
+        };
+        assert_eq!(looks(little, 0, 100), 0);
+        assert_eq!(looks(much, much * UNUSED_SHARE, 100), 0, "not much of this heap");
+        assert_eq!(looks(much, 0, UNUSED_LOOKS - 1), 0);
+        assert_eq!(looks(little, 0, 1), 0);
+        assert_eq!(looks(much, 0, UNUSED_LOOKS), 1);
+        assert_eq!(looks(much, 0, UNUSED_LOOKS - 1), 0);
+    }
+
+    #[test]
+    fn unused_pages_are_given_back() {
+        let dirty = || {
+            let _ = mallctl::number("epoch", Some(1));
+            mallctl::number("stats.arenas.4096.pdirty", None).unwrap() * PAGE_BYTES as u64
+        };
+        // Larger ones go back at once.
+        let layout = Layout::from_size_align(1 << 20, 8).unwrap();
+        let blocks: Vec<*mut u8> = (0..64)
+            .map(|_| {
+                // SAFETY: the layout has a size, and the block is used within it.
+                unsafe {
+                    let block = Heap.alloc(layout);
+                    block.write_bytes(1, layout.size());
+                    block
+                }
+            })
+            .collect();
+        for block in blocks {
+            // SAFETY: it was taken above, and is given back once.
+            unsafe { Heap.dealloc(block, layout) };
+        }
+        assert!(dirty() > 2 * UNUSED_FLOOR, "{}", dirty());
+        let mut returning = Returning::default();
+        (0..UNUSED_LOOKS).for_each(|_| returning.look());
+        assert!(dirty() < UNUSED_FLOOR, "{}", dirty());
     }
 
     #[test]

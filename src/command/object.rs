@@ -1,6 +1,6 @@
 //! OBJECT and MEMORY: how keys are stored and what that takes.
 
-use crate::base::pages::{self, Unused};
+use crate::base::pages;
 use crate::command::help::help;
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::engine::command::Command;
@@ -186,7 +186,7 @@ fn usage(cx: &mut Ctx) -> CmdResult {
 
 /// MEMORY PURGE
 fn purge(ax: &mut AdminCtx) -> CmdResult {
-    pages::give_back(Unused::Now);
+    pages::give_back();
     Ok(ax.cx.reply.ok())
 }
 

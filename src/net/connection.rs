@@ -481,7 +481,9 @@ impl<S: Socket> Connection<S> {
         let until = match self.session.waiting {
             Some(ticket) => self.core().blocked.deadline(ticket),
             None if self.postponed => {
-                pause::current(self.core(), UnixMs::now()).map(|(_, until)| until)
+                let now = UnixMs::now();
+                // A pause may have ended since the request was held back, and nobody would tell.
+                Some(pause::current(self.core(), now).map_or(now, |(_, until)| until))
             }
             None => None,
         };

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::clock::{self, Steady, UnixMs};
-use crate::base::pages::{self, Unused};
+use crate::base::pages::Returning;
 use crate::config::Config;
 use crate::engine::client::{Client, ClientFlags};
 use crate::engine::core::{Attention, Core, Worker};
@@ -31,6 +31,7 @@ pub fn run(core: &'static Core) {
     let worker = Worker::new(core);
     let mut expire_from = 0;
     let mut round: u64 = 0;
+    let mut returning = Returning::default();
     while !core.shutdown.stop.load(Ordering::Acquire) {
         std::thread::sleep(ROUND);
         round += 1;
@@ -66,7 +67,7 @@ pub fn run(core: &'static Core) {
             drop_idle_clients(core, &config);
             wake_slow_readers(core);
             if config.jemalloc_bg_thread {
-                pages::give_back(Unused::ForLong);
+                returning.look();
             }
         }
         // What was removed here no client's batch would flush; and what failed is tried again.
