@@ -206,8 +206,12 @@ mod tests {
         }
         assert!(dirty() > 2 * UNUSED_FLOOR, "{}", dirty());
         let mut returning = Returning::default();
-        (0..UNUSED_LOOKS).for_each(|_| returning.look());
-        assert!(dirty() < UNUSED_FLOOR, "{}", dirty());
+        // Other tests of the process may free as much in between.
+        let went = (0..20).any(|_| {
+            (0..UNUSED_LOOKS).for_each(|_| returning.look());
+            dirty() < UNUSED_FLOOR
+        });
+        assert!(went, "{}", dirty());
     }
 
     #[test]
