@@ -51,11 +51,12 @@ const OTHER_RULES: [(&str, &str); 1] =
     [("enable-protected-configs", "real servers answer: can't set immutable config")];
 
 /// Settings that Redis does not have, or shows nowhere.
-const OURS: [&str; 6] = [
+const OURS: [&str; 7] = [
     "aof-checksums",
     "aof-max-replay-seconds",
     "aof-rebase-on-save",
     "log-format",
+    "rdb-save-processes",
     "rdb-verify",
     "rdb-version",
 ];

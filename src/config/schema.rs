@@ -194,6 +194,9 @@ settings! {
         rdb_del_sync_files: bool = false, "rdb-del-sync-files", Kind::Plain, Traits::RUN, idle "the file of a full sync goes when it is loaded";
         /// Read a snapshot back from the disk before it replaces the last one.
         rdb_verify: bool = true, "rdb-verify", Kind::Plain, Traits::RUN;
+        /// Processes that encode the keys of a snapshot, where each has at least 64 MB of them; 0: half as
+        /// many as there are cores, at most 4. (Rekeep only.)
+        rdb_save_processes: usize = 0, "rdb-save-processes", Kind::Int(0, 128), Traits::RUN;
         /// Sync a snapshot piece by piece while it is written.
         rdb_save_incremental_fsync: bool = true,
             "rdb-save-incremental-fsync", Kind::Plain, Traits::RUN;

@@ -12,3 +12,4 @@ pub mod open;
 pub mod readers;
 pub mod shard;
 pub mod view;
+pub mod walk;

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use crate::base::clock::UnixMs;
 use crate::base::hash::hash_bytes;
 use crate::base::rng;
-use crate::ds::dict::{Dict, Keyed};
+use crate::ds::dict::Keyed;
 use crate::keyspace::effects::{Access, DbKey, Effects, Env, Notice};
 use crate::keyspace::entry::{Entry, Held, New, Text};
 use crate::keyspace::event::Event;
@@ -813,10 +813,4 @@ fn lfu_raised(access: u32, now: UnixMs, log_factor: u32, decay_minutes: u32) -> 
     let above = f64::from(counter.saturating_sub(LFU_INITIAL));
     let raise = counter < 255 && rng::unit() < 1.0 / (above * f64::from(log_factor) + 1.0);
     lfu_access(now, counter + u32::from(raise))
-}
-
-/// The table of a database in a shard, for code that walks everything (snapshots, DEBUG).
-pub fn entries(hold: &Hold, db: u32) -> impl Iterator<Item = &Entry> {
-    let tables = hold.shards().filter_map(move |at| hold.shard(at).db(db));
-    tables.flat_map(|db: &Db| Dict::iter(&db.keys))
 }

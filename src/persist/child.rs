@@ -1,4 +1,5 @@
-//! The forked child: one thread that reads memory, writes a file, reports over a pipe and leaves.
+//! The forked child: one thread that reads memory, writes a file, reports over a pipe and leaves. It may
+//! fork itself (see `encoders`).
 //!
 //! The caller holds the locks of all shards, so the child's copy is one moment. What the child must
 //! not touch: standard output, tracing, std's environment and threads, tokio, any lock but the
@@ -47,6 +48,8 @@ pub const EXIT_OK: i32 = 0;
 /// The exit code of a child that failed and said why.
 pub const EXIT_FAILED: i32 = 1;
 const EXIT_PANIC: i32 = 70;
+/// By how much children step back behind the threads that serve clients.
+const NICENESS: i32 = 10;
 /// Keys between two reports.
 const REPORT_KEYS: u64 = 1024;
 /// Time between two looks at the pages copied on write; and those take that part of it at most.
@@ -126,15 +129,41 @@ impl Reporter {
 pub struct Forked {
     /// Its process.
     pub pid: i32,
-    pipe: File,
+    /// What it writes.
+    pub(super) pipe: File,
 }
 
-/// Forks. In the child `work` runs and the process ends; the parent gets its handle. `hold` has
-/// all shards.
+/// Forks a child that reports. In it `work` runs and the process ends; the parent gets its handle.
+/// `hold` has all shards. Processes that the child forks are in its process group.
 pub fn fork_with(
     hold: &Hold,
     work: impl FnOnce(&Hold, &mut Reporter) -> Result<(), String>,
 ) -> io::Result<Forked> {
+    fork_piped(hold, |pipe| {
+        heed_oom_score();
+        // SAFETY: system calls on integers; a child that may not step back, or leads no group, works
+        // all the same.
+        unsafe {
+            libc::setpgid(0, 0);
+            libc::nice(NICENESS);
+        }
+        let measure_at = clock::steady() + MEASURE_EVERY;
+        let mut reporter = Reporter { pipe, keys: 0, cow: 0, measure_at };
+        match work(hold, &mut reporter) {
+            Ok(()) => {
+                reporter.report(true);
+                EXIT_OK
+            }
+            Err(text) => {
+                reporter.fail(&text);
+                EXIT_FAILED
+            }
+        }
+    })
+}
+
+/// Forks a process that does `work` with its end of a pipe, and ends with that exit code.
+pub fn fork_piped(hold: &Hold, work: impl FnOnce(File) -> i32) -> io::Result<Forked> {
     debug_assert!(hold.covers(&ShardSet::ALL));
     let (read, write): (OwnedFd, OwnedFd) = pipe()?;
     let parent = std::process::id();
@@ -147,20 +176,7 @@ pub fn fork_with(
         ForkResult::Child => {
             IS_CHILD.store(true, Ordering::Relaxed);
             settle_in(write.as_raw_fd(), parent);
-            heed_oom_score();
-            let measure_at = clock::steady() + MEASURE_EVERY;
-            let pipe = File::from(write);
-            let mut reporter = Reporter { pipe, keys: 0, cow: 0, measure_at };
-            let code = match work(hold, &mut reporter) {
-                Ok(()) => {
-                    reporter.report(true);
-                    EXIT_OK
-                }
-                Err(text) => {
-                    reporter.fail(&text);
-                    EXIT_FAILED
-                }
-            };
+            let code = work(File::from(write));
             // SAFETY: as in the panic hook.
             unsafe { libc::_exit(code) }
         }
@@ -225,8 +241,24 @@ impl Forked {
         if failed {
             hear(Report::Failed(String::from_utf8_lossy(&bytes[1..]).into_owned()));
         }
-        exit_code(self.pid)
+        let code = exit_code(self.pid);
+        reap_orphans(self.pid);
+        code
     }
+
+    /// Ends the child, whatever it does.
+    pub fn end(&self) {
+        // SAFETY: a system call on integers; the process is this one's child and was not waited for.
+        unsafe { libc::kill(self.pid, libc::SIGKILL) };
+        exit_code(self.pid);
+    }
+}
+
+/// Processes that a child has left are the first process's of a container, which may be this one: they
+/// have ended with the child, and are forgotten here.
+fn reap_orphans(group: i32) {
+    use nix::sys::wait::waitpid;
+    while waitpid(Pid::from_raw(-group), None).is_ok() {}
 }
 
 fn exit_code(pid: i32) -> i32 {

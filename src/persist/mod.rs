@@ -3,6 +3,7 @@
 pub mod aof;
 pub mod backlog;
 pub mod child;
+pub mod encoders;
 pub mod framing;
 pub mod journal;
 pub mod rdb;

@@ -11,9 +11,11 @@ use crate::config::{Config, MaxmemoryPolicy, REDIS_VERSION};
 use crate::ds::dict::Keyed;
 use crate::keyspace::entry::{Entry, Held, Text};
 use crate::keyspace::lock::Hold;
-use crate::keyspace::view::{entries, lfu_counter};
+use crate::keyspace::view::lfu_counter;
+use crate::keyspace::walk::{entries, tables};
 use crate::persist::aof::manifest::Seal;
 use crate::persist::aof::rewrite::CommandWriter;
+use crate::persist::encoders::{self, Encoders};
 use crate::persist::rdb::format::VERSION_FIELD_DEADLINES;
 use crate::persist::rdb::writer::{
     About, Compression, KeyFacts, ReplicationState, Settings, WriteError, Writer,
@@ -50,6 +52,8 @@ pub struct Plan {
     pub databases: u32,
     /// Whether the file is read back before it counts.
     pub verify: bool,
+    /// Processes that encode the keys of an RDB.
+    pub processes: usize,
 }
 
 /// A place in the replication stream.
@@ -114,6 +118,7 @@ impl Plan {
             functions: functions.to_vec(),
             databases: u32::try_from(config.databases).unwrap_or(1),
             verify: config.rdb_verify,
+            processes: encoders::wanted(config.rdb_save_processes, used_memory),
         }
     }
 }
@@ -166,6 +171,9 @@ pub enum SnapshotError {
     /// Writing commands failed.
     #[error("write failed: {0}")]
     Io(#[from] std::io::Error),
+    /// A process that encodes keys failed.
+    #[error("encoding failed: {0}")]
+    Encoder(String),
     /// The disk does not give back what was written.
     #[error("{} was written, but is not what is read back: {what}", path.display())]
     Unlike {
@@ -224,17 +232,53 @@ pub fn write_rdb<S: Sink>(
     for source in &plan.functions {
         writer.function(source)?;
     }
-    let mut delay = Delay::new(plan.key_delay);
-    for db in 0..plan.databases {
-        let tables = || hold.shards().filter_map(|at| hold.shard(at).db(db));
-        let keys: usize = tables().map(|db| db.keys.len()).sum();
-        if keys == 0 {
-            continue;
-        }
+    let mut encoders = match plan.processes {
+        0 | 1 => None,
+        processes => Some(Encoders::start(hold, plan, settings, processes)?),
+    };
+    let mut keys = Keys::new(plan);
+    for db in filled(hold, plan) {
+        let tables = || tables(hold, hold.shards(), db);
+        let count: usize = tables().map(|db| db.keys.len()).sum();
         let with_deadline: usize = tables().map(|db| db.with_deadline).sum();
-        writer.database(u64::from(db), keys as u64, with_deadline as u64)?;
-        for entry in entries(hold, db) {
-            let facts = facts(entry, plan);
+        writer.database(u64::from(db), count as u64, with_deadline as u64)?;
+        match &mut encoders {
+            Some(encoders) => encoders.keys_of_next_db(&mut writer, each_key)?,
+            None => keys.write(&mut writer, entries(hold, hold.shards(), db), |_| {
+                each_key();
+                Ok(())
+            })?,
+        }
+    }
+    Ok(writer.end()?)
+}
+
+/// Databases that have keys.
+pub(super) fn filled(hold: &Hold, plan: &Plan) -> impl Iterator<Item = u32> {
+    let has_keys = |db: &u32| tables(hold, hold.shards(), *db).any(|db| !db.keys.is_empty());
+    (0..plan.databases).filter(has_keys)
+}
+
+/// Writes keys as the plan wants them.
+pub(super) struct Keys<'p> {
+    plan: &'p Plan,
+    delay: Delay,
+}
+
+impl<'p> Keys<'p> {
+    pub(super) fn new(plan: &'p Plan) -> Keys<'p> {
+        Keys { plan, delay: Delay::new(plan.key_delay) }
+    }
+
+    /// `each_key` is called after every key.
+    pub(super) fn write<'e, S: Sink>(
+        &mut self,
+        writer: &mut Writer<S>,
+        entries: impl Iterator<Item = &'e Entry>,
+        mut each_key: impl FnMut(&mut Writer<S>) -> std::io::Result<()>,
+    ) -> Result<(), SnapshotError> {
+        for entry in entries {
+            let facts = facts(entry, self.plan);
             match entry.held() {
                 Held::Text(Text::Int(number)) => {
                     writer.integer_entry(entry.key(), facts, number)?;
@@ -242,11 +286,11 @@ pub fn write_rdb<S: Sink>(
                 Held::Text(Text::Bytes(bytes)) => writer.text_entry(entry.key(), facts, bytes)?,
                 Held::Value(value) => writer.entry(entry.key(), facts, value)?,
             }
-            delay.pass();
-            each_key();
+            self.delay.pass();
+            each_key(writer)?;
         }
+        Ok(())
     }
-    Ok(writer.end()?)
 }
 
 /// Writes the commands that make everything again (`aof-use-rdb-preamble no`).
@@ -267,7 +311,7 @@ pub fn write_commands<S: Sink>(
     let mut delay = Delay::new(plan.key_delay);
     for db in 0..plan.databases {
         let mut selected = false;
-        for entry in entries(hold, db) {
+        for entry in entries(hold, hold.shards(), db) {
             if !selected {
                 writer.database(u64::from(db))?;
                 selected = true;

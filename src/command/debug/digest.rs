@@ -6,7 +6,7 @@ use crate::ds::dict::Keyed;
 use crate::ds::listpack::Item;
 use crate::engine::context::AdminCtx;
 use crate::keyspace::entry::{Entry, Held};
-use crate::keyspace::view::entries;
+use crate::keyspace::walk::entries;
 use crate::resp::reply::CmdResult;
 use crate::value::stream::StreamId;
 use crate::value::{Stream, ValueRef};
@@ -101,7 +101,8 @@ pub(super) fn digest(ax: &mut AdminCtx) -> CmdResult {
     let now = ax.cx.now;
     let mut sum = Sum::default();
     for db in 0..databases {
-        let live = entries(ax.cx.db.hold(), db)
+        let hold = ax.cx.db.hold();
+        let live = entries(hold, hold.shards(), db)
             .filter(|entry| entry.deadline().is_none_or(|deadline| deadline >= now));
         for entry in live {
             sum.add(&[&db.to_le_bytes(), entry.key(), &of_entry(entry)]);

@@ -156,6 +156,11 @@ impl<S: Sink> Writer<S> {
         Ok(())
     }
 
+    /// The sink, which has what was handed over to it.
+    pub fn sink_mut(&mut self) -> &mut S {
+        &mut self.sink
+    }
+
     /// The sink, after everything has been handed over to it.
     pub fn into_sink(mut self) -> io::Result<S> {
         self.flush()?;
