@@ -19,7 +19,9 @@ static ALLOCATOR: Heap = Heap;
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static ALLOCATOR_SETTINGS: Option<&'static std::ffi::c_char> =
     // SAFETY: the string is static and ends with a zero byte.
-    Some(unsafe { &*c"thp:always,narenas_ratio:1,dirty_decay_ms:60000,slab_sizes:8192-8192:8".as_ptr() });
+    Some(unsafe {
+        &*c"thp:always,narenas_ratio:1,dirty_decay_ms:60000,slab_sizes:8192-8192:8".as_ptr()
+    });
 
 fn main() -> ExitCode {
     #[expect(clippy::disallowed_methods)] // Before there is a title.

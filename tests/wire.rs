@@ -135,3 +135,46 @@ fn whoever_a_pause_holds_back_goes_on_when_its_time_is_up() {
         }
     }
 }
+
+/// Requests that come at once are looked ahead for; that must change no answer, whatever they find.
+#[test]
+fn requests_about_collections_answer_in_a_batch_as_they_do_alone() {
+    let server = Server::start(&[]);
+    let mut lines: Vec<String> = vec!["SET text 1".into(), "RPUSH list a".into()];
+    for at in 0..600 {
+        lines.push(format!("SADD large{} member{at}", at % 2));
+        lines.push(format!("HSET fields{} field{} {at}", at % 7, at % 300));
+        lines.push(format!("ZADD scores {at} member{}", at % 200));
+        lines.push(format!("SADD numbers{} {at}", at % 50));
+        lines.push(format!("HGET fields{} field{at}", at % 9));
+        lines.push(format!("SISMEMBER large0 member{}", at * 2));
+        lines.push(format!("ZSCORE scores member{at}"));
+        lines.push(format!("SREM large1 member{at}"));
+        lines.push(format!("HDEL fields3 field{at}"));
+    }
+    for wrong in
+        ["HGET text a", "SADD list a", "ZADD text 1 a", "HGET fields0", "ZADD scores 1", "SADD"]
+    {
+        lines.extend([wrong.to_owned(), "SCARD large0".to_owned(), "HLEN fields3".to_owned()]);
+    }
+    let mut stream = server.connect();
+    let mut answers = |batch: &[String]| {
+        let mut sent = batch.join("\r\n");
+        sent.push_str("\r\nECHO end\r\n");
+        stream.write_all(sent.as_bytes()).unwrap();
+        let mut told = Vec::new();
+        let mut room = [0; 4096];
+        while !told.ends_with(b"$3\r\nend\r\n") {
+            let count = stream.read(&mut room).unwrap();
+            assert!(count > 0);
+            told.extend_from_slice(&room[..count]);
+        }
+        told.truncate(told.len() - b"$3\r\nend\r\n".len());
+        told
+    };
+    let alone: Vec<u8> =
+        lines.iter().flat_map(|line| answers(std::slice::from_ref(line))).collect();
+    assert_eq!(answers(&["FLUSHALL".to_owned()]), b"+OK\r\n");
+    let together: Vec<u8> = lines.chunks(61).flat_map(&mut answers).collect();
+    assert!(together == alone);
+}

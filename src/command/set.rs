@@ -26,6 +26,7 @@ pub const COMMANDS: &[Command] = &[
     Command::data(
         sadd,
         Spec::new("sadd", Group::Set, AtLeast(3))
+            .member(2)
             .writes()
             .denyoom()
             .fast()
@@ -84,6 +85,7 @@ pub const COMMANDS: &[Command] = &[
     Command::data(
         sismember,
         Spec::new("sismember", Group::Set, Exactly(3))
+            .member(2)
             .reads()
             .fast()
             .key_spec(KeySpec::at(1).ro())
@@ -99,7 +101,12 @@ pub const COMMANDS: &[Command] = &[
     ),
     Command::data(
         smismember,
-        Spec::new("smismember", Group::Set, AtLeast(3)).reads().fast().key(1).since("6.2.0"),
+        Spec::new("smismember", Group::Set, AtLeast(3))
+            .member(2)
+            .reads()
+            .fast()
+            .key(1)
+            .since("6.2.0"),
     ),
     Command::data(
         smove,
@@ -131,6 +138,7 @@ pub const COMMANDS: &[Command] = &[
     Command::data(
         srem,
         Spec::new("srem", Group::Set, AtLeast(3))
+            .member(2)
             .writes()
             .fast()
             .key_spec(KeySpec::at(1).rw().delete())

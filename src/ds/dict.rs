@@ -273,6 +273,12 @@ impl<E: Keyed> Dict<E> {
         (table.buckets.as_ptr() as usize, table.count.saturating_sub(1))
     }
 
+    /// Asks the processor for the bucket of a hash.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: u64) {
+        prefetch_bucket(self.prefetch_hint(), hash);
+    }
+
     /// Asks the processor for the entry's memory, if a fingerprint matches.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
@@ -552,8 +558,9 @@ fn next_cursor(cursor: u64, mask: u64) -> u64 {
     (cursor | !mask).reverse_bits().wrapping_add(1).reverse_bits()
 }
 
+/// Asks the processor for the line at an address.
 #[inline]
-fn prefetch_address(address: usize) {
+pub(super) fn prefetch_address(address: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults, whatever the address.
     unsafe {

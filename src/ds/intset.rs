@@ -48,6 +48,11 @@ impl Default for Intset {
 }
 
 impl Intset {
+    /// Asks the processor for the first bytes.
+    pub fn prefetch(&self) {
+        self.bytes.prefetch();
+    }
+
     /// An empty set.
     pub fn new() -> Intset {
         Intset { bytes: ThinBytes::new(&[&[2, 0, 0, 0, 0, 0, 0, 0]]) }

@@ -297,6 +297,11 @@ impl Listpack {
         Listpack { bytes: ThinBytes::new(&[&[(HEADER + 1) as u8, 0, 0, 0, 0, 0, END]]) }
     }
 
+    /// Asks the processor for the first bytes.
+    pub fn prefetch(&self) {
+        self.bytes.prefetch();
+    }
+
     /// Validates bytes from outside and copies them.
     pub fn parse(bytes: &[u8]) -> Result<Listpack, Corrupt> {
         validate(bytes)?;

@@ -12,6 +12,7 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ops::{Deref, DerefMut};
 use std::ptr::{NonNull, copy, copy_nonoverlapping};
 
+use crate::ds::dict::prefetch_address;
 use crate::ds::tagged::Word;
 
 /// Rounds a request up to the size class the allocator would take for it; above 32 KiB, where that
@@ -110,6 +111,14 @@ impl ThinBytes {
     fn data(&self) -> *mut u8 {
         // SAFETY: every allocation has room for a header.
         unsafe { self.ptr.as_ptr().cast::<u8>().add(HEADER) }
+    }
+
+    /// Asks the processor for the first bytes.
+    #[inline]
+    pub fn prefetch(&self) {
+        let address = self.ptr.as_ptr().addr();
+        prefetch_address(address);
+        prefetch_address(address + 64);
     }
 
     #[inline]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::engine::context::{AdminCtx, Ctx};
 use crate::resp::reply::CmdResult;
-use crate::spec::Spec;
+use crate::spec::{Group, Spec};
 
 /// A row of a family's table.
 #[derive(Clone, Copy)]
@@ -51,6 +51,9 @@ pub struct Row {
     pub index: usize,
     /// The position of its only key, when it always is at the same place.
     pub only_key: Option<usize>,
+    /// Whether it is about a set, hash or sorted set, where a look ahead pays. Lists are mostly queues:
+    /// there are few, and their ends are near.
+    pub looks_inside: bool,
     /// Subcommands by lower-case name.
     pub subs: HashMap<&'static str, usize>,
 }
@@ -134,6 +137,10 @@ impl CommandTable {
                 command: *command,
                 index: rows.len(),
                 only_key: command.spec.only_key(),
+                looks_inside: matches!(
+                    command.spec.group,
+                    Group::Set | Group::Hash | Group::SortedSet
+                ),
                 subs: HashMap::new(),
             });
         }

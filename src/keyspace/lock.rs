@@ -11,7 +11,9 @@ use parking_lot::lock_api::RawMutex as _;
 
 use crate::base::hash::hash_bytes;
 use crate::ds::dict::prefetch_bucket;
+use crate::keyspace::entry::Held;
 use crate::keyspace::shard::Shard;
+use crate::value::ValueRef;
 
 /// Shards of a keyspace.
 pub const SHARDS: usize = 256;
@@ -179,6 +181,20 @@ impl Keyspace {
             && let Some(db) = shard.db(db)
         {
             db.keys.prefetch(hash);
+        }
+    }
+
+    /// What a key holds, for a look without waiting; nothing where somebody else has the shard.
+    pub fn peek<T>(
+        &self,
+        (key, hash): (&[u8], u64),
+        db: u32,
+        look: impl FnOnce(ValueRef<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let shard = self.slots[shard_of(hash)].lock.try_lock()?;
+        match shard.db(db)?.keys.get(hash, key)?.held() {
+            Held::Value(value) => look(value),
+            Held::Text(_) => None,
         }
     }
 }

@@ -276,6 +276,7 @@ impl<S: Socket> Connection<S> {
                 core.keyspace.prefetch_entry(*hash, self.session.db);
             }
         }
+        self.ask_for_members(from, &found[..group]);
         for (index, slot) in found.into_iter().enumerate().take(group) {
             self.execute_one(&env, from + index, slot);
             if self.session.waiting.is_some() || self.session.closing || self.aside.is_some() {
@@ -283,6 +284,29 @@ impl<S: Socket> Connection<S> {
             }
         }
         group
+    }
+
+    /// Asks for what requests will look up in collections; and where that is in a large one, once more
+    /// for what the first time has found.
+    fn ask_for_members(&self, from: usize, found: &[Option<Found>]) {
+        let mut hashes = [None; PREFETCH_REQUESTS];
+        for again in [false, true] {
+            for (index, slot) in found.iter().enumerate() {
+                let Some((Ok(row), Some(hash))) = slot else { continue };
+                let (Some(key), true) = (row.only_key, row.looks_inside) else { continue };
+                if again && hashes[index].is_none() {
+                    continue;
+                }
+                let args = self.parser.request(from + index, &self.input);
+                let member = row.spec().member.map(usize::from).filter(|at| *at < args.count());
+                let member = member.map(|at| args.word(at));
+                let key = (args.word(key), *hash);
+                hashes[index] = self
+                    .core()
+                    .keyspace
+                    .peek(key, self.session.db, |value| value.prefetch(member, hashes[index]));
+            }
+        }
     }
 
     fn execute_one(&mut self, env: &Env, index: usize, found: Option<Found>) {

@@ -75,6 +75,8 @@ pub struct Spec {
     /// The Redis version that advised against it.
     pub deprecated_since: Option<&'static str>,
     extra_cats: Cats,
+    /// The position of the first member or field that it looks up in the collection at its only key.
+    pub member: Option<u8>,
     key_specs: [KeySpec; KEY_SPECS_MAX],
     key_specs_len: u8,
     tips: [&'static str; TIPS_MAX],
@@ -160,6 +162,7 @@ impl Spec {
             since: "",
             deprecated_since: None,
             extra_cats: Cats::NONE,
+            member: None,
             key_specs: [KeySpec::EMPTY; KEY_SPECS_MAX],
             key_specs_len: 0,
             tips: [""; TIPS_MAX],
@@ -170,6 +173,12 @@ impl Spec {
     /// The first Redis version that had it.
     pub const fn since(mut self, version: &'static str) -> Spec {
         self.since = version;
+        self
+    }
+
+    /// Where its first member or field stands.
+    pub const fn member(mut self, position: u8) -> Spec {
+        self.member = Some(position);
         self
     }
 

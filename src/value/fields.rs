@@ -29,6 +29,15 @@ impl Fields {
         Fields(Tagged::small(Listpack::new()))
     }
 
+    /// See `ValueRef::prefetch`.
+    pub(super) fn prefetch(&self, field: Option<&[u8]>, hash: Option<u64>) -> Option<u64> {
+        match self.0.get() {
+            Large(table) => return table::prefetch(table, field, hash),
+            Small(listpack) => listpack.prefetch(),
+        }
+        None
+    }
+
     /// An empty hash to be filled with `count` fields.
     pub(super) fn for_load(count: usize, limits: &Limits) -> Fields {
         let mut hash = Fields::new();

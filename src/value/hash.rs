@@ -106,6 +106,11 @@ impl Hash {
         self.fields().listpack()
     }
 
+    /// See `ValueRef::prefetch`.
+    pub(super) fn prefetch(&self, field: Option<&[u8]>, hash: Option<u64>) -> Option<u64> {
+        self.fields().prefetch(field, hash)
+    }
+
     /// The value of a field.
     pub fn get(&self, field: &[u8]) -> Option<Item<'_>> {
         self.fields().get(field)

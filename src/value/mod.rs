@@ -153,6 +153,18 @@ impl ValueRef<'_> {
         }
     }
 
+    /// Asks the processor for the first bytes of a small set, hash or sorted set, which are read whatever
+    /// is done with it. Where it is a table, and a member or field is named, for that one's bucket; and the
+    /// next time, with the hash that this gave, for its entry.
+    pub fn prefetch(self, member: Option<&[u8]>, hash: Option<u64>) -> Option<u64> {
+        match self {
+            ValueRef::Set(set) => set.prefetch(member, hash),
+            ValueRef::Hash(fields) => fields.prefetch(member, hash),
+            ValueRef::Zset(zset) => zset.prefetch(member, hash),
+            ValueRef::Str(_) | ValueRef::List(_) | ValueRef::Stream(_) => None,
+        }
+    }
+
     /// The encoding OBJECT ENCODING answers. That of a string follows from its bytes alone.
     pub fn encoding(self) -> &'static str {
         match self {

@@ -79,6 +79,16 @@ impl Set {
         }
     }
 
+    /// See `ValueRef::prefetch`.
+    pub(super) fn prefetch(&self, member: Option<&[u8]>, hash: Option<u64>) -> Option<u64> {
+        match self.repr() {
+            Repr::Table(table) => return table::prefetch(table, member, hash),
+            Repr::Listpack(listpack) => listpack.prefetch(),
+            Repr::Intset(intset) => intset.prefetch(),
+        }
+        None
+    }
+
     /// An empty set, which is an intset until `expect` or the first member says otherwise.
     pub fn new() -> Set {
         Intset::new().into()

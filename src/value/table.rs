@@ -87,6 +87,20 @@ pub(super) fn find<'a, E: Keyed>(table: &'a Dict<E>, key: &[u8]) -> Option<&'a E
     table.get(hash_bytes(key), key)
 }
 
+/// Asks the processor for the bucket of a key whose hash is not known yet, or else for its entry; the
+/// hash.
+pub(super) fn prefetch<E: Keyed>(
+    table: &Dict<E>,
+    key: Option<&[u8]>,
+    hash: Option<u64>,
+) -> Option<u64> {
+    if hash.is_some() {
+        hash.inspect(|hash| table.prefetch(*hash))
+    } else {
+        key.map(hash_bytes).inspect(|hash| table.prefetch_bucket(*hash))
+    }
+}
+
 /// Visits about `count` entries from a cursor on; returns the next cursor.
 pub(super) fn scan<E: Keyed>(
     table: &Dict<E>,

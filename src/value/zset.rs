@@ -133,6 +133,15 @@ impl Clone for Skiplist {
 }
 
 impl Zset {
+    /// See `ValueRef::prefetch`.
+    pub(super) fn prefetch(&self, member: Option<&[u8]>, hash: Option<u64>) -> Option<u64> {
+        match self.0.get() {
+            Large(list) => return table::prefetch(&list.table, member, hash),
+            Small(listpack) => listpack.prefetch(),
+        }
+        None
+    }
+
     /// An empty sorted set.
     pub fn new() -> Zset {
         Zset(Tagged::small(Listpack::new()))

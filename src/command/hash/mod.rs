@@ -114,6 +114,7 @@ pub const COMMANDS: &[Command] = &[
     Command::data(
         hdel,
         Spec::new("hdel", Group::Hash, AtLeast(3))
+            .member(2)
             .writes()
             .fast()
             .key_spec(KeySpec::at(1).rw().delete())
@@ -122,6 +123,7 @@ pub const COMMANDS: &[Command] = &[
     Command::data(
         hexists,
         Spec::new("hexists", Group::Hash, Exactly(3))
+            .member(2)
             .reads()
             .fast()
             .key_spec(KeySpec::at(1).ro())
@@ -129,7 +131,7 @@ pub const COMMANDS: &[Command] = &[
     ),
     Command::data(
         hget,
-        Spec::new("hget", Group::Hash, Exactly(3)).reads().fast().key(1).since("2.0.0"),
+        Spec::new("hget", Group::Hash, Exactly(3)).member(2).reads().fast().key(1).since("2.0.0"),
     ),
     Command::data(
         hgetall,
@@ -142,6 +144,7 @@ pub const COMMANDS: &[Command] = &[
     Command::data(
         hincrby,
         Spec::new("hincrby", Group::Hash, Exactly(4))
+            .member(2)
             .writes()
             .denyoom()
             .fast()
@@ -151,6 +154,7 @@ pub const COMMANDS: &[Command] = &[
     Command::data(
         hincrbyfloat,
         Spec::new("hincrbyfloat", Group::Hash, Exactly(4))
+            .member(2)
             .writes()
             .denyoom()
             .fast()
@@ -176,11 +180,12 @@ pub const COMMANDS: &[Command] = &[
     ),
     Command::data(
         hmget,
-        Spec::new("hmget", Group::Hash, AtLeast(3)).reads().fast().key(1).since("2.0.0"),
+        Spec::new("hmget", Group::Hash, AtLeast(3)).member(2).reads().fast().key(1).since("2.0.0"),
     ),
     Command::data(
         hmset,
         Spec::new("hmset", Group::Hash, AtLeast(4))
+            .member(2)
             .writes()
             .denyoom()
             .fast()
@@ -206,11 +211,18 @@ pub const COMMANDS: &[Command] = &[
     ),
     Command::data(
         hset,
-        Spec::new("hset", Group::Hash, AtLeast(4)).writes().denyoom().fast().key(1).since("2.0.0"),
+        Spec::new("hset", Group::Hash, AtLeast(4))
+            .member(2)
+            .writes()
+            .denyoom()
+            .fast()
+            .key(1)
+            .since("2.0.0"),
     ),
     Command::data(
         hsetnx,
         Spec::new("hsetnx", Group::Hash, Exactly(4))
+            .member(2)
             .writes()
             .denyoom()
             .fast()
@@ -220,6 +232,7 @@ pub const COMMANDS: &[Command] = &[
     Command::data(
         hstrlen,
         Spec::new("hstrlen", Group::Hash, Exactly(3))
+            .member(2)
             .reads()
             .fast()
             .key_spec(KeySpec::at(1).ro())

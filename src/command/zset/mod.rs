@@ -51,6 +51,7 @@ pub const COMMANDS: &[Command] = &[
     Command::data(
         member::zadd,
         Spec::new("zadd", Group::SortedSet, AtLeast(4))
+            .member(3)
             .writes()
             .denyoom()
             .fast()
@@ -88,6 +89,7 @@ pub const COMMANDS: &[Command] = &[
     Command::data(
         member::zincrby,
         Spec::new("zincrby", Group::SortedSet, Exactly(4))
+            .member(3)
             .writes()
             .denyoom()
             .fast()
@@ -131,7 +133,12 @@ pub const COMMANDS: &[Command] = &[
     ),
     Command::data(
         member::zmscore,
-        Spec::new("zmscore", Group::SortedSet, AtLeast(3)).reads().fast().key(1).since("6.2.0"),
+        Spec::new("zmscore", Group::SortedSet, AtLeast(3))
+            .member(2)
+            .reads()
+            .fast()
+            .key(1)
+            .since("6.2.0"),
     ),
     Command::data(
         pop::zpopmax,
@@ -188,11 +195,17 @@ pub const COMMANDS: &[Command] = &[
     ),
     Command::data(
         member::zrank,
-        Spec::new("zrank", Group::SortedSet, AtLeast(3)).reads().fast().key(1).since("2.0.0"),
+        Spec::new("zrank", Group::SortedSet, AtLeast(3))
+            .member(2)
+            .reads()
+            .fast()
+            .key(1)
+            .since("2.0.0"),
     ),
     Command::data(
         member::zrem,
         Spec::new("zrem", Group::SortedSet, AtLeast(3))
+            .member(2)
             .writes()
             .fast()
             .key_spec(KeySpec::at(1).rw().delete())
@@ -245,7 +258,12 @@ pub const COMMANDS: &[Command] = &[
     ),
     Command::data(
         member::zrevrank,
-        Spec::new("zrevrank", Group::SortedSet, AtLeast(3)).reads().fast().key(1).since("2.0.0"),
+        Spec::new("zrevrank", Group::SortedSet, AtLeast(3))
+            .member(2)
+            .reads()
+            .fast()
+            .key(1)
+            .since("2.0.0"),
     ),
     Command::data(
         member::zscan,
@@ -257,7 +275,12 @@ pub const COMMANDS: &[Command] = &[
     ),
     Command::data(
         member::zscore,
-        Spec::new("zscore", Group::SortedSet, Exactly(3)).reads().fast().key(1).since("1.2.0"),
+        Spec::new("zscore", Group::SortedSet, Exactly(3))
+            .member(2)
+            .reads()
+            .fast()
+            .key(1)
+            .since("1.2.0"),
     ),
     Command::data(
         combine::zunion,
