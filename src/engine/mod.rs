@@ -7,6 +7,7 @@
 //! ```
 
 pub mod access;
+pub mod ahead;
 pub mod apply;
 pub mod blocking;
 pub mod client;

@@ -13,7 +13,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::base::clock::{self, Steady, UnixMs};
-use crate::base::hash::hash_bytes;
 use crate::engine::blocking::{Busy, Waiter};
 use crate::engine::client::Client;
 use crate::engine::command::Row;
@@ -21,7 +20,7 @@ use crate::engine::core::{Attention, Core, Worker};
 use crate::engine::fiber::{self, Fiber, Step};
 use crate::engine::session::Session;
 use crate::engine::{
-    access, blocking, dispatch, evicting_clients, gate, monitor, pause, replicas, tracking,
+    access, ahead, blocking, dispatch, evicting_clients, gate, monitor, pause, replicas, tracking,
     transaction,
 };
 use crate::keyspace::effects::Env;
@@ -35,8 +34,6 @@ use crate::resp::request::{Allowed, Parser};
 
 /// Requests executed before the neighbours have their turn.
 const REQUESTS_A_TURN: usize = 256;
-/// Requests whose keys are looked up ahead together.
-const PREFETCH_REQUESTS: usize = 16;
 /// Room of the query buffer at first.
 const INPUT_BYTES_FIRST: usize = 4 * 1024;
 /// Room it grows to when reads fill it.
@@ -250,33 +247,27 @@ impl<S: Socket> Connection<S> {
         let core = self.core();
         let env = core.env();
         self.now = env.now;
-        let group = (count - from).min(PREFETCH_REQUESTS);
+        let group = (count - from).min(ahead::REQUESTS);
         if group == 1 {
             self.execute_one(&env, from, None);
             return 1;
         }
-        let mut found: [Option<Found>; PREFETCH_REQUESTS] = [const { None }; PREFETCH_REQUESTS];
+        let mut found: [Option<Found>; ahead::REQUESTS] = [const { None }; ahead::REQUESTS];
         for (index, slot) in found.iter_mut().enumerate().take(group) {
             let args = self.parser.request(from + index, &self.input);
             if args.count() == 0 {
                 continue;
             }
             let row = gate::find(core, &args);
-            let hash = match &row {
-                Ok(row) => row.only_key.map(|position| hash_bytes(args.word(position))),
-                Err(_) => None,
-            };
-            if let Some(hash) = hash {
-                core.keyspace.prefetch_bucket(hash);
-            }
+            let hash = row.as_ref().ok().and_then(|row| ahead::look_at(core.keyspace, row, &args));
             *slot = Some((row, hash));
         }
-        for (_, hash) in found.iter().take(group).flatten() {
-            if let Some(hash) = hash {
-                core.keyspace.prefetch_entry(*hash, self.session.db);
-            }
-        }
-        self.ask_for_members(from, &found[..group]);
+        let look = |index: usize| match &found[index] {
+            Some((Ok(row), Some(hash))) => Some((*row, *hash)),
+            _ => None,
+        };
+        let args = |index| self.parser.request(from + index, &self.input);
+        ahead::look_further(core.keyspace, self.session.db, group, look, args);
         for (index, slot) in found.into_iter().enumerate().take(group) {
             self.execute_one(&env, from + index, slot);
             if self.session.waiting.is_some() || self.session.closing || self.aside.is_some() {
@@ -284,29 +275,6 @@ impl<S: Socket> Connection<S> {
             }
         }
         group
-    }
-
-    /// Asks for what requests will look up in collections; and where that is in a large one, once more
-    /// for what the first time has found.
-    fn ask_for_members(&self, from: usize, found: &[Option<Found>]) {
-        let mut hashes = [None; PREFETCH_REQUESTS];
-        for again in [false, true] {
-            for (index, slot) in found.iter().enumerate() {
-                let Some((Ok(row), Some(hash))) = slot else { continue };
-                let (Some(key), true) = (row.only_key, row.looks_inside) else { continue };
-                if again && hashes[index].is_none() {
-                    continue;
-                }
-                let args = self.parser.request(from + index, &self.input);
-                let member = row.spec().member.map(usize::from).filter(|at| *at < args.count());
-                let member = member.map(|at| args.word(at));
-                let key = (args.word(key), *hash);
-                hashes[index] = self
-                    .core()
-                    .keyspace
-                    .peek(key, self.session.db, |value| value.prefetch(member, hashes[index]));
-            }
-        }
     }
 
     fn execute_one(&mut self, env: &Env, index: usize, found: Option<Found>) {

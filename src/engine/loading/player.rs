@@ -9,14 +9,13 @@ use std::sync::mpsc::{Receiver, SendError, SyncSender, channel, sync_channel};
 use std::thread;
 
 use crate::base::clock::UnixMs;
-use crate::base::hash::hash_bytes;
 use crate::config::Config;
 use crate::engine::client::Client;
 use crate::engine::command::Row;
 use crate::engine::core::{Core, Worker};
 use crate::engine::loading::{ProgressLog, delay};
 use crate::engine::session::Session;
-use crate::engine::{dispatch, gate};
+use crate::engine::{ahead, dispatch, gate};
 use crate::keyspace::effects::Env;
 use crate::persist::aof::replay::{self, Outcome, Replay};
 use crate::resp::args::{Args, Span};
@@ -27,8 +26,6 @@ const REPLAY_ERRORS_TOLD: u64 = 5;
 /// Characters shown of the name of a command that does not exist.
 const UNKNOWN_CHARS_MAX: usize = 128;
 
-/// Commands whose keys are looked up ahead together.
-const COMMANDS_AHEAD: usize = 16;
 /// Commands, and bytes of them, that the reading thread hands over at a time.
 const BATCH_COMMANDS: usize = 1024;
 const BATCH_BYTES: usize = 256 * 1024;
@@ -198,7 +195,7 @@ impl Player {
 
     /// Runs the commands of a batch up to one that does not exist here.
     fn play(&mut self, batch: &Batch) -> Result<(), Unknown> {
-        let mut ahead = Vec::with_capacity(COMMANDS_AHEAD);
+        let mut ahead = Vec::with_capacity(ahead::REQUESTS);
         for (args, placed) in batch.iter() {
             match self.look_up(args, placed) {
                 Ok(found) => ahead.push(found),
@@ -207,7 +204,7 @@ impl Player {
                     return Err(unknown);
                 }
             }
-            if ahead.len() == COMMANDS_AHEAD {
+            if ahead.len() == ahead::REQUESTS {
                 self.run_all(&mut ahead);
             }
         }
@@ -222,17 +219,17 @@ impl Player {
             let name = name.escape_debug().take(UNKNOWN_CHARS_MAX).collect();
             Unknown { offset: placed.begins, name }
         })?;
-        let hash = row.only_key.map(|position| hash_bytes(args.word(position)));
-        if let Some(hash) = hash {
-            core.keyspace.prefetch_bucket(hash);
-        }
+        let hash = ahead::look_at(core.keyspace, row, &args);
         Ok(Ahead { args, row, hash, ends: placed.ends })
     }
 
     fn run_all(&mut self, ahead: &mut Vec<Ahead<'_>>) {
-        for hash in ahead.iter().filter_map(|ahead| ahead.hash) {
-            self.worker.core.keyspace.prefetch_entry(hash, self.session.db);
-        }
+        let look = |index: usize| {
+            let ahead: &Ahead<'_> = &ahead[index];
+            Some((ahead.row, ahead.hash?))
+        };
+        let (keyspace, db) = (self.worker.core.keyspace, self.session.db);
+        ahead::look_further(keyspace, db, ahead.len(), look, |index| ahead[index].args);
         for ahead in ahead.drain(..) {
             self.run(&ahead);
         }
