@@ -234,7 +234,8 @@ pub fn write_rdb<S: Sink>(
     }
     let mut encoders = match plan.processes {
         0 | 1 => None,
-        processes => Some(Encoders::start(hold, plan, settings, processes)?),
+        // Where they cannot be forked, this process does it all.
+        processes => Encoders::start(hold, plan, settings, processes).ok(),
     };
     let mut keys = Keys::new(plan);
     for db in filled(hold, plan) {
