@@ -31,7 +31,7 @@ const PIECE_MAX: usize = RESERVE_BYTES / 16;
 const ARENAS: usize = 128;
 /// What is kept ready in front of an arena; less while it is small, nothing while it is tiny.
 const AHEAD: usize = 2 * HUGE_BYTES;
-const AHEAD_OF_SMALL: usize = HUGE_BYTES / 8;
+const AHEAD_OF_SMALL: usize = HUGE_BYTES / 2;
 const SMALL: usize = 512 << 20;
 const TINY: usize = 8 << 20;
 /// There is none, as the kernel does not give it.

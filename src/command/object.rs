@@ -7,7 +7,7 @@ use crate::engine::command::Command;
 use crate::engine::context::{AdminCtx, Ctx};
 use crate::engine::replicas;
 use crate::keyspace::entry::{Entry, Held, Text};
-use crate::keyspace::view::lfu_counter;
+use crate::keyspace::lfu;
 use crate::resp::error::CmdError;
 use crate::resp::reply::CmdResult;
 use crate::spec::Arity::{AtLeast, Exactly};
@@ -132,7 +132,7 @@ fn freq(ax: &mut AdminCtx) -> CmdResult {
         ));
     }
     let decay = u32::try_from(config.lfu_decay_time).unwrap_or(0);
-    Ok(ax.cx.reply.int(i64::from(lfu_counter(access, now, decay))))
+    Ok(ax.cx.reply.int(i64::from(lfu::counter(access, now, decay))))
 }
 
 /// OBJECT IDLETIME key

@@ -21,9 +21,10 @@ use crate::engine::settle;
 use crate::keyspace::effects::DbKey;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::event::Event;
+use crate::keyspace::lfu;
 use crate::keyspace::lock::{SHARDS, shard_of};
 use crate::keyspace::shard::Db;
-use crate::keyspace::view::{DbView, lfu_counter};
+use crate::keyspace::view::DbView;
 use crate::persist::journal::LogOffset;
 use crate::stats::memory::Memory;
 
@@ -237,7 +238,7 @@ impl Looker<'_> {
             }
             By::Frequency => {
                 let decay = self.config.lfu_decay_time.unsigned_abs();
-                255 - u64::from(lfu_counter(entry.access(), self.now, decay))
+                255 - u64::from(lfu::counter(entry.access(), self.now, decay))
             }
             By::Deadline => u64::MAX - entry.deadline().map_or(u64::MAX, |at| at.0),
             By::Chance => rng::below(u64::MAX),

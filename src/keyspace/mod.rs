@@ -7,6 +7,7 @@
 pub mod effects;
 pub mod entry;
 pub mod event;
+pub mod lfu;
 pub mod lock;
 pub mod open;
 pub mod readers;

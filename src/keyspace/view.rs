@@ -10,6 +10,7 @@ use crate::ds::dict::Keyed;
 use crate::keyspace::effects::{Access, DbKey, Effects, Env, Notice};
 use crate::keyspace::entry::{Entry, Held, New, Text};
 use crate::keyspace::event::Event;
+use crate::keyspace::lfu;
 use crate::keyspace::lock::{Hold, shard_of};
 use crate::keyspace::open::{Open, OpenText};
 use crate::keyspace::shard::Db;
@@ -18,8 +19,6 @@ use crate::value::{Kind, Value, ValueMut, ValueRef, Variant};
 
 /// Values with more elements than this are freed by another thread.
 const FREE_AT_ONCE_MAX: usize = 64;
-/// The counter a new key begins with under an LFU policy.
-const LFU_INITIAL: u32 = 5;
 
 /// What becomes of a key's deadline when its value is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +156,7 @@ impl<'a> DbView<'a> {
             Access::Untouched => {}
             Access::Lru => entry.set_access(env.now.secs() as u32),
             Access::Lfu { log_factor, decay_minutes } => {
-                let access = lfu_raised(entry.access(), env.now, log_factor, decay_minutes);
+                let access = lfu::raised(entry.access(), env.now, log_factor, decay_minutes);
                 entry.set_access(access);
             }
         }
@@ -166,7 +165,7 @@ impl<'a> DbView<'a> {
     /// The access bits of a key that comes into being.
     pub fn new_access(&self) -> u32 {
         match self.env.access {
-            Access::Lfu { .. } => lfu_access(self.env.now, LFU_INITIAL),
+            Access::Lfu { .. } => lfu::access(self.env.now, lfu::INITIAL),
             _ => self.env.now.secs() as u32,
         }
     }
@@ -786,31 +785,4 @@ fn is_heavy(entry: &Entry) -> bool {
         Held::Text(_) => false,
         Held::Value(value) => value.free_effort() > FREE_AT_ONCE_MAX,
     }
-}
-
-/// Minutes since the epoch, as LFU bits store them.
-fn minutes(now: UnixMs) -> u32 {
-    (now.0 / 60_000) as u32
-}
-
-/// The access bits of a key whose LFU counter is known.
-pub fn lfu_access(now: UnixMs, counter: u32) -> u32 {
-    (minutes(now) & 0xffff) << 8 | counter
-}
-
-/// The LFU counter of access bits, decayed by the minutes that have passed.
-pub fn lfu_counter(access: u32, now: UnixMs, decay_minutes: u32) -> u32 {
-    let (since, counter) = (access >> 8 & 0xffff, access & 0xff);
-    let passed = (minutes(now) & 0xffff).wrapping_sub(since) & 0xffff;
-    match decay_minutes {
-        0 => counter,
-        per => counter.saturating_sub(passed / per),
-    }
-}
-
-fn lfu_raised(access: u32, now: UnixMs, log_factor: u32, decay_minutes: u32) -> u32 {
-    let counter = lfu_counter(access, now, decay_minutes);
-    let above = f64::from(counter.saturating_sub(LFU_INITIAL));
-    let raise = counter < 255 && rng::unit() < 1.0 / (above * f64::from(log_factor) + 1.0);
-    lfu_access(now, counter + u32::from(raise))
 }

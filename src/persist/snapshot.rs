@@ -10,8 +10,8 @@ use crate::base::fs::{DiskFile, FsError};
 use crate::config::{Config, MaxmemoryPolicy, REDIS_VERSION};
 use crate::ds::dict::Keyed;
 use crate::keyspace::entry::{Entry, Held, Text};
+use crate::keyspace::lfu;
 use crate::keyspace::lock::Hold;
-use crate::keyspace::view::lfu_counter;
 use crate::keyspace::walk::{entries, tables};
 use crate::persist::aof::manifest::Seal;
 use crate::persist::aof::rewrite::CommandWriter;
@@ -203,7 +203,7 @@ fn facts(entry: &Entry, plan: &Plan) -> KeyFacts {
             idle_secs = Some(u64::from(now.wrapping_sub(entry.access()) & 0x00ff_ffff));
         }
         Usage::Frequency { decay_minutes } => {
-            freq = Some(lfu_counter(entry.access(), plan.now, decay_minutes) as u8);
+            freq = Some(lfu::counter(entry.access(), plan.now, decay_minutes) as u8);
         }
     }
     KeyFacts { deadline: entry.deadline(), idle_secs, freq }
@@ -310,13 +310,9 @@ pub fn write_commands<S: Sink>(
         writer.function(source)?;
     }
     let mut delay = Delay::new(plan.key_delay);
-    for db in 0..plan.databases {
-        let mut selected = false;
+    for db in filled(hold, plan) {
+        writer.database(u64::from(db))?;
         for entry in entries(hold, hold.shards(), db) {
-            if !selected {
-                writer.database(u64::from(db))?;
-                selected = true;
-            }
             match entry.held() {
                 Held::Text(text) => {
                     text.with(|bytes| writer.command(&[b"SET", entry.key(), bytes]))?;

@@ -24,6 +24,8 @@ fn filled(dir: &Path, options: &[&str]) -> Server {
     for at in 0..200 {
         client.run(&format!("SADD set{at} a b {at}"));
         client.run(&format!("HSET hash{at} field {at}"));
+        client.run(&format!("RPUSH list{at} a {at}"));
+        client.run(&format!("ZADD scores{at} {at} a"));
         client.run(&format!("PEXPIREAT hash{at} 9999999999999"));
     }
     assert_eq!(client.run("SETRANGE long 3000000 end"), ":3000003");
@@ -42,12 +44,13 @@ fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     panic!("{what} does not come");
 }
 
-/// The figure that the server goes by is taken now and then.
+/// The server goes by a figure that it takes ten times a second, and INFO at once.
 fn await_memory(client: &mut Client, bytes: u64) {
     wait_for("memory in use", || {
         let peak: u64 = client.info("used_memory_peak").parse().unwrap();
         (peak >= bytes).then_some(())
     });
+    std::thread::sleep(Duration::from_millis(500));
 }
 
 fn children(pid: u32) -> Vec<u32> {

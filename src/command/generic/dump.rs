@@ -6,7 +6,7 @@ use crate::keyspace::effects::Access;
 use crate::keyspace::effects::Env;
 use crate::keyspace::entry::{Entry, Held, New};
 use crate::keyspace::event::Event;
-use crate::keyspace::view::lfu_access;
+use crate::keyspace::lfu;
 use crate::persist::rdb::decode::decode;
 use crate::persist::rdb::dump::{VerifyDump, verify};
 use crate::persist::rdb::encode;
@@ -74,7 +74,7 @@ impl Options {
                 cx.now.secs().saturating_sub(idle) as u32
             }
             (Access::Lfu { .. } | Access::Untouched, _, Some(frequency)) => {
-                lfu_access(cx.now, frequency)
+                lfu::access(cx.now, frequency)
             }
             _ => cx.db.new_access(),
         }
