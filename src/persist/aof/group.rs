@@ -27,10 +27,15 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header as a line.
+    /// The header as a line. Digit by digit, because every write to the file has one.
     pub fn format(&self) -> [u8; HEADER_BYTES] {
-        let text = format!("#GRP:{:012}:{:016x}:{:012}\r\n", self.bytes, self.sum, self.synced);
-        text.as_bytes().try_into().unwrap_or(PLACEHOLDER)
+        let mut line = PLACEHOLDER;
+        let (bytes, rest) = line[PREFIX.len()..].split_at_mut(12);
+        let (sum, rest) = rest[1..].split_at_mut(16);
+        write_digits::<10>(bytes, self.bytes.min(TWELVE_DIGITS_MAX));
+        write_digits::<16>(sum, self.sum);
+        write_digits::<10>(&mut rest[1..13], self.synced.min(TWELVE_DIGITS_MAX));
+        line
     }
 
     /// Reads a line; `None` when it is no header.
@@ -50,6 +55,17 @@ impl Header {
     /// Whether these are the bytes of the group.
     pub fn fits(&self, group: &[u8]) -> bool {
         self.bytes == group.len() as u64 && self.sum == crc64_xz(group)
+    }
+}
+
+/// The largest number of twelve digits; no group is longer, and a file of more is durable up to here.
+const TWELVE_DIGITS_MAX: u64 = 999_999_999_999;
+
+/// Fills the place with the number's last digits.
+fn write_digits<const BASE: u64>(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number % BASE) as usize];
+        number /= BASE;
     }
 }
 
@@ -88,6 +104,7 @@ mod tests {
     #[test]
     fn damaged_header_is_none() {
         let good = Header { bytes: 14, sum: 0xabc, synced: 3 }.format();
+        assert_eq!(&good, b"#GRP:000000000014:0000000000000abc:000000000003\r\n");
         assert!(Header::parse(&good).is_some());
         assert_eq!(Header::parse(&PLACEHOLDER), None);
         for at in 0..HEADER_BYTES {
@@ -98,5 +115,12 @@ mod tests {
             assert_eq!(Header::parse(&bad), None, "byte {at}");
         }
         assert_eq!(Header::parse(&good[..HEADER_BYTES - 1]), None);
+    }
+
+    #[test]
+    fn of_a_huge_file_a_header_says_less_than_is_durable() {
+        let line = Header { bytes: 1, sum: u64::MAX, synced: 1 << 50 }.format();
+        assert_eq!(&line, b"#GRP:000000000001:ffffffffffffffff:999999999999\r\n");
+        assert_eq!(Header::parse(&line).map(|header| header.synced), Some(TWELVE_DIGITS_MAX));
     }
 }
