@@ -13,6 +13,7 @@
 #![allow(unsafe_code)] // A promise about the layout of `Listpack`.
 
 mod entry;
+mod front;
 
 use smallvec::SmallVec;
 
@@ -23,6 +24,7 @@ use crate::ds::thin::ThinBytes;
 use entry::{Encoded, back_size, decode, decode_back, encode_back, entry_len};
 
 pub use entry::Item;
+pub use front::Front;
 
 const HEADER: usize = 6;
 const END: u8 = 0xff;

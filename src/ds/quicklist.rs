@@ -1,4 +1,5 @@
-//! Quicklist: a long list as a row of nodes, each a listpack or one big element.
+//! Quicklist: a long list as a row of nodes, each a listpack or one big element; the first may be a
+//! listpack with room in front.
 //!
 //! Nodes stand in chunks, so that a node enters the middle of a huge list by moving a few hundred
 //! neighbours. Finding an element by index walks chunks, then nodes, from the nearer end.
@@ -8,10 +9,12 @@
 //!   1. no chunk and no node is empty;
 //!   2. `len` of the list, of chunks and of nodes count the elements below.
 
+mod head;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::ds::listpack::{BYTES_MAX, Item, Iter as PackedIter, Listpack, ListpackRef};
+use crate::ds::listpack::{BYTES_MAX, Front, Item, Iter as PackedIter, Listpack, ListpackRef};
 
 /// `DEBUG QUICKLIST-PACKED-THRESHOLD`: elements of at least so many bytes are nodes of their own.
 /// 0: those larger than what the fill setting allows a node.
@@ -84,6 +87,7 @@ impl Fill {
 #[derive(Clone, Debug)]
 enum Data {
     Packed(Listpack),
+    Front(Box<Front>),
     Plain(Box<[u8]>),
 }
 
@@ -139,6 +143,7 @@ impl Node {
     fn size(&self) -> usize {
         match &self.data {
             Data::Packed(listpack) => listpack.size(),
+            Data::Front(front) => front.view().as_bytes().len(),
             Data::Plain(bytes) => bytes.len(),
         }
     }
@@ -146,19 +151,27 @@ impl Node {
     fn view(&self) -> NodeRef<'_> {
         match &self.data {
             Data::Packed(listpack) => NodeRef::Packed(listpack.view()),
+            Data::Front(front) => NodeRef::Packed(front.view()),
             Data::Plain(bytes) => NodeRef::Plain(bytes),
+        }
+    }
+
+    /// Makes it a node that can be changed anywhere.
+    fn settle(&mut self) {
+        if let Data::Front(front) = &mut self.data {
+            self.data = Data::Packed(front.take());
         }
     }
 
     /// The listpack, if one more element of so many bytes may enter it.
     fn room_for(&mut self, bytes: usize, fill: Fill) -> Option<&mut Listpack> {
         let size = self.size().saturating_add(bytes).saturating_add(ELEMENT_OVERHEAD);
+        if fill.is_large(bytes) || fill.exceeded_by(size, self.len + 1) {
+            return None;
+        }
+        self.settle();
         match &mut self.data {
-            Data::Packed(listpack)
-                if !fill.is_large(bytes)
-                    && !fill.exceeded_by(size, self.len + 1)
-                    && listpack.fits(bytes + 16) =>
-            {
+            Data::Packed(listpack) if listpack.fits(bytes + 16) => {
                 self.len += 1;
                 Some(listpack)
             }
@@ -177,6 +190,7 @@ impl Node {
 
     /// Takes the elements from `offset` on into a node of their own.
     fn split_off(&mut self, offset: usize) -> Node {
+        self.settle();
         let Data::Packed(listpack) = &mut self.data else {
             unreachable!("a plain node has no middle");
         };
@@ -188,9 +202,10 @@ impl Node {
 
     /// Removes up to `count` elements from `offset` on; says how many.
     fn remove(&mut self, offset: usize, count: usize) -> usize {
+        self.settle();
         let removed = match &mut self.data {
             Data::Packed(listpack) => listpack.remove_range(offset as i64, count),
-            Data::Plain(_) => count.min(1),
+            _ => count.min(1),
         };
         self.len -= removed;
         removed
@@ -295,6 +310,9 @@ impl Quicklist {
 
     /// Adds an element at an end.
     pub fn push(&mut self, side: Side, element: &[u8]) {
+        if side == Side::Head && self.push_front(element) {
+            return;
+        }
         let fill = self.fill;
         if let Some(at) = self.end(side)
             && self.node_mut(at).push(side, element, fill)
@@ -308,10 +326,17 @@ impl Quicklist {
 
     /// Takes an element from an end, and hands it to `f`.
     pub fn pop_with<R>(&mut self, side: Side, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
+        if side == Side::Head {
+            self.open_front();
+        }
         let at = self.end(side)?;
         let node = self.node_mut(at);
+        if side == Side::Tail {
+            node.settle();
+        }
         let result = match &mut node.data {
             Data::Packed(listpack) => listpack.pop_with(side == Side::Tail, f)?,
+            Data::Front(front) => front.pop_with(f)?,
             Data::Plain(bytes) => f(Item::Bytes(bytes)),
         };
         node.len -= 1;
@@ -372,6 +397,7 @@ impl Quicklist {
         let fill = self.fill;
         let large = fill.is_large(element.len());
         let node = self.node_mut(at);
+        node.settle();
         match &mut node.data {
             Data::Packed(listpack) if !large && listpack.fits(element.len() + 16) => {
                 let pos = listpack.view().seek(offset as i64).expect("an offset within the node");
@@ -379,7 +405,7 @@ impl Quicklist {
             }
             Data::Plain(_) => *node = Node::of(element, fill),
             Data::Packed(_) if node.len == 1 => *node = Node::of(element, fill),
-            Data::Packed(_) => {
+            Data::Packed(_) | Data::Front(_) => {
                 let last = offset + 1 == node.len;
                 let tail = (!last).then(|| node.split_off(offset + 1));
                 node.remove(offset, 1);
@@ -461,6 +487,7 @@ impl Quicklist {
         let chunk_bytes = |chunk: &Chunk| chunk.nodes.capacity() * size_of::<Node>();
         let data = |node: &Node| match &node.data {
             Data::Packed(listpack) => listpack.memory_bytes(),
+            Data::Front(front) => size_of_val(&**front),
             Data::Plain(bytes) => bytes.len(),
         };
         let nodes = self.chunks.iter().flat_map(|chunk| &chunk.nodes);
@@ -473,6 +500,7 @@ impl Quicklist {
     /// The listpack, when the list is one node of at most so many bytes and elements. The list is
     /// empty then.
     pub fn take_single(&mut self, bytes_max: usize, count_max: usize) -> Option<Listpack> {
+        self.join_front(bytes_max, count_max);
         if self.chunks.len() != 1 || self.chunks[0].nodes.len() != 1 {
             return None;
         }
@@ -663,7 +691,11 @@ impl Quicklist {
     /// Inserts a node beside another; returns where it stands.
     fn insert_node(&mut self, at: At, place: Place, node: Node) -> At {
         let mut at = match place {
-            Place::Before => at,
+            Place::Before => {
+                // It may have been the first.
+                self.node_mut(at).settle();
+                at
+            }
             Place::After => At { chunk: at.chunk, node: at.node + 1 },
         };
         if self.chunks[at.chunk].nodes.len() >= CHUNK_MAX {
@@ -697,9 +729,11 @@ impl Quicklist {
 
 impl Node {
     fn remove_equal(&mut self, side: Side, element: &[u8], max: usize) -> usize {
+        self.settle();
         let removed = match &mut self.data {
-            Data::Plain(bytes) => usize::from(**bytes == *element),
             Data::Packed(listpack) => listpack.remove_equal(side == Side::Tail, element, max),
+            Data::Plain(bytes) => usize::from(**bytes == *element),
+            Data::Front(_) => unreachable!("it is settled"),
         };
         self.len -= removed;
         removed

@@ -6,12 +6,20 @@ use super::*;
 
 fn check(list: &Quicklist) {
     let mut len = 0;
+    let all = list.chunks.iter().flat_map(|chunk| &chunk.nodes);
+    assert!(
+        all.skip(1).all(|node| !matches!(node.data, Data::Front(_))),
+        "only the first has room"
+    );
     for chunk in &list.chunks {
         assert!(!chunk.nodes.is_empty() && chunk.nodes.len() <= CHUNK_MAX);
         let mut held = 0;
         for node in &chunk.nodes {
             assert!(node.len > 0);
             assert_eq!(node.view().iter().count(), node.len);
+            if let NodeRef::Packed(listpack) = node.view() {
+                assert!(ListpackRef::parse(listpack.as_bytes()).is_ok());
+            }
             held += node.len;
         }
         assert_eq!(held, chunk.len);
@@ -122,6 +130,44 @@ fn long_lists_keep_their_chunks_in_order() {
     check(&list);
     model.drain(10..2910);
     assert_eq!(texts(&list), model);
+}
+
+#[test]
+fn a_list_is_as_dense_whichever_end_it_grows_at() {
+    let of = |side| {
+        let mut list = Quicklist::new(Fill::from_setting(-2), 0);
+        (0..3000).for_each(|value| list.push(side, format!("{value:060}").as_bytes()));
+        check(&list);
+        list
+    };
+    let (mut head, tail) = (of(Side::Head), of(Side::Tail));
+    assert_eq!(texts(&head), texts(&tail).into_iter().rev().collect::<Vec<_>>());
+    assert_eq!(head.node_count(), tail.node_count() + 1, "the first with room in front");
+    // Elements are taken out of a large node at the head many at a time.
+    let mut alone = 0;
+    for value in (1000..3000).rev() {
+        let popped = head.pop_with(Side::Head, |item| item.to_vec());
+        assert_eq!(popped, Some(format!("{value:060}").into_bytes()));
+        let first = head.nodes().next().map(|node| node.iter().count());
+        alone += usize::from(first > Some(34));
+    }
+    check(&head);
+    assert!(alone <= 2000 / 15, "the first node was a large one {alone} times");
+}
+
+#[test]
+fn a_short_list_is_one_listpack_again_in_spite_of_its_first_node() {
+    let mut list = Quicklist::new(Fill::from_setting(-2), 0);
+    (0..200).for_each(|value| list.push(Side::Head, format!("{value:060}").as_bytes()));
+    assert!(list.take_single(4096, usize::MAX).is_none());
+    (60..200).for_each(|_| assert!(list.pop_with(Side::Tail, |_| ()).is_some()));
+    check(&list);
+    assert_eq!(list.node_count(), 2);
+    assert!(list.take_single(4096, 59).is_none() && list.take_single(3000, usize::MAX).is_none());
+    let listpack = list.take_single(4096, 60).unwrap();
+    assert!(list.is_empty() && list.node_count() == 0);
+    let last = format!("{:060}", 140).into_bytes();
+    assert_eq!((listpack.len(), listpack.get(-1).map(Item::to_vec)), (60, Some(last)));
 }
 
 #[test]
