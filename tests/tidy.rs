@@ -19,6 +19,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/base/pages.rs",
     "src/ds/dict.rs",
     "src/ds/listpack.rs",
+    "src/ds/prefetch.rs",
     "src/ds/tagged.rs",
     "src/ds/thin.rs",
     "src/engine/fiber.rs",

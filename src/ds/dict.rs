@@ -22,6 +22,7 @@ use std::ptr::NonNull;
 
 use crate::base::hash::hash_bytes;
 use crate::base::rng;
+use crate::ds::prefetch::prefetch_address;
 
 /// What a table holds: an owned handle of one pointer that knows its key.
 pub trait Keyed {
@@ -556,19 +557,6 @@ fn buckets_for(entries: usize) -> usize {
 /// The cursor after `cursor` in reverse-binary order over the bits of `mask`.
 fn next_cursor(cursor: u64, mask: u64) -> u64 {
     (cursor | !mask).reverse_bits().wrapping_add(1).reverse_bits()
-}
-
-/// Asks the processor for the line at an address.
-#[inline]
-pub(super) fn prefetch_address(address: usize) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults, whatever the address.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address as *const i8);
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }
 
 /// Prefetches the bucket of `hash` by a published [`Dict::prefetch_hint`], which may be stale.

@@ -5,6 +5,7 @@ pub mod dict;
 pub mod hyperloglog;
 pub mod intset;
 pub mod listpack;
+pub mod prefetch;
 pub mod quicklist;
 pub mod rank_tree;
 pub mod tagged;

@@ -12,7 +12,7 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ops::{Deref, DerefMut};
 use std::ptr::{NonNull, copy, copy_nonoverlapping};
 
-use crate::ds::dict::prefetch_address;
+use crate::ds::prefetch::prefetch_address;
 use crate::ds::tagged::Word;
 
 /// Rounds a request up to the size class the allocator would take for it; above 32 KiB, where that
