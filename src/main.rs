@@ -15,7 +15,7 @@ static ALLOCATOR: Heap = Heap;
 
 /// The heap in huge pages: fewer page tables to copy at a fork, fewer misses when keys are looked up.
 /// One arena a core, not four: a fork locks them all, and then their pages are copied. Unused pages
-/// are kept for a minute (see `base::pages::Returning`).
+/// are kept for a minute, unless `base::pages::Returning` sees to them.
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static ALLOCATOR_SETTINGS: Option<&'static std::ffi::c_char> =
     // SAFETY: the string is static and ends with a zero byte.

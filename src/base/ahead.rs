@@ -25,15 +25,19 @@ use crate::base::pages::HUGE_BYTES;
 
 /// Addresses a reserve has; they begin at a multiple of this. Not memory: that is taken page by page.
 const RESERVE_BYTES: usize = 8 << 30;
+/// The last of them are for the allocator's own books, which it opens at once and fills slowly, here
+/// and there: in small pages, and never made ready.
+const BOOKS_BYTES: usize = RESERVE_BYTES / 32;
+const PIECES_BYTES: usize = RESERVE_BYTES - BOOKS_BYTES;
 /// Larger pieces are mapped on their own.
 const PIECE_MAX: usize = RESERVE_BYTES / 16;
 /// Arenas with a reserve; further ones grow as they would without.
 const ARENAS: usize = 128;
-/// What is kept ready in front of an arena; less while it is small, nothing while it is tiny.
-const AHEAD: usize = 2 * HUGE_BYTES;
-const AHEAD_OF_SMALL: usize = HUGE_BYTES / 2;
-const SMALL: usize = 512 << 20;
-const TINY: usize = 8 << 20;
+/// What is kept ready in front of an arena: a share of what it has, within bounds. With the least of
+/// it, the next huge page comes when three quarters of one are used: a server without data takes none.
+const AHEAD_SHARE: usize = 8;
+const AHEAD_MIN: usize = HUGE_BYTES / 4;
+const AHEAD_MAX: usize = 2 * HUGE_BYTES;
 /// There is none, as the kernel does not give it.
 const REFUSED: usize = 1;
 
@@ -41,12 +45,13 @@ const REFUSED: usize = 1;
 struct Reserve {
     /// The first that has not been given to the arena. 0 before there is a reserve.
     free: AtomicUsize,
+    /// The same for the allocator's books.
+    books: AtomicUsize,
     /// Up to where the thread was told to make pages ready.
     wanted: AtomicUsize,
 }
 
-static RESERVES: [Reserve; ARENAS] =
-    [const { Reserve { free: AtomicUsize::new(0), wanted: AtomicUsize::new(0) } }; ARENAS];
+static RESERVES: [Reserve; ARENAS] = [const { Reserve::new() }; ARENAS];
 
 /// Who makes pages ready.
 static THREAD: OnceLock<Thread> = OnceLock::new();
@@ -60,6 +65,24 @@ const fn reserve_of(at: usize) -> usize {
 }
 
 impl Reserve {
+    const fn new() -> Reserve {
+        let [free, books, wanted] = [const { AtomicUsize::new(0) }; 3];
+        Reserve { free, books, wanted }
+    }
+
+    /// Takes addresses for the allocator's books.
+    fn take_books(&self, size: usize, align: usize) -> Option<usize> {
+        if self.free.load(Ordering::Acquire) == 0 {
+            self.renew(0);
+        }
+        let next = |from: usize| {
+            let from = from.next_multiple_of(align);
+            (from != 0 && reserve_of(from + size) == reserve_of(from)).then_some(from + size)
+        };
+        let before = self.books.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok()?;
+        Some(before.next_multiple_of(align))
+    }
+
     /// Takes addresses for a piece of an arena's memory; `at` is where it has to be, if not 0.
     fn take(&self, at: usize, size: usize, align: usize) -> Option<usize> {
         let mut free = self.free.load(Ordering::Acquire);
@@ -68,8 +91,7 @@ impl Reserve {
                 return None;
             }
             let from = free.next_multiple_of(align);
-            // One byte stays, so that the end is in the reserve too.
-            let fits = free != 0 && reserve_of(from + size) == reserve_of(free);
+            let fits = free != 0 && from + size <= reserve_of(free) + PIECES_BYTES;
             if at != 0 && (at != from || !fits) {
                 return None;
             }
@@ -94,7 +116,12 @@ impl Reserve {
     fn renew(&self, old: usize) -> usize {
         let new = map_reserve().unwrap_or(REFUSED);
         match self.free.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => new,
+            Ok(_) => {
+                if new != REFUSED {
+                    self.books.store(new + PIECES_BYTES, Ordering::Release);
+                }
+                new
+            }
             Err(now) => {
                 if new != REFUSED {
                     // SAFETY: nobody knows of it.
@@ -109,12 +136,11 @@ impl Reserve {
     fn use_up_to(&self, end: usize) {
         let here = reserve_of(end);
         // What it has in a reserve of before says nothing of what comes.
-        if here != reserve_of(self.free.load(Ordering::Relaxed)) || end - here < TINY {
+        if here != reserve_of(self.free.load(Ordering::Relaxed)) {
             return;
         }
-        let ahead = if end - here < SMALL { AHEAD_OF_SMALL } else { AHEAD };
-        let wanted =
-            (end + ahead).next_multiple_of(HUGE_BYTES).min(here + RESERVE_BYTES - HUGE_BYTES);
+        let ahead = ((end - here) / AHEAD_SHARE).clamp(AHEAD_MIN, AHEAD_MAX);
+        let wanted = (end + ahead).next_multiple_of(HUGE_BYTES).min(here + PIECES_BYTES);
         let before = self.wanted.load(Ordering::Relaxed);
         // Nor does what it uses again.
         if wanted <= before && reserve_of(before) == here {
@@ -149,7 +175,9 @@ fn map_reserve() -> Option<usize> {
             libc::munmap(all, before);
         }
         libc::munmap((from + RESERVE_BYTES) as *mut c_void, RESERVE_BYTES - before);
-        libc::madvise(from as *mut c_void, RESERVE_BYTES, libc::MADV_HUGEPAGE);
+        libc::madvise(from as *mut c_void, PIECES_BYTES, libc::MADV_HUGEPAGE);
+        let books = (from + PIECES_BYTES) as *mut c_void;
+        libc::madvise(books, BOOKS_BYTES, libc::MADV_NOHUGEPAGE);
         Some(from)
     }
 }
@@ -163,17 +191,25 @@ unsafe extern "C" fn alloc(
     commit: *mut bool,
     arena: c_uint,
 ) -> *mut c_void {
-    let reserve = RESERVES.get(arena as usize);
-    match reserve.and_then(|reserve| Some((reserve, reserve.take(at as usize, size, align)?))) {
-        Some((reserve, from)) => {
-            // SAFETY: the allocator's pointers, which live during the call. It may want the memory
-            // committed; a reserve's is ready to be used, and is all zeros.
-            unsafe {
-                *zero = true;
-                if *commit {
-                    reserve.use_up_to(from + size);
-                }
-            }
+    // SAFETY: the allocator's pointer, which lives during the call. It may want the memory committed: a
+    // reserve's is ready to be used.
+    let committed = unsafe { *commit };
+    // Only its books does it want in whole huge pages.
+    let is_book = committed && at.is_null() && align == HUGE_BYTES;
+    let taken = RESERVES.get(arena as usize).and_then(|reserve| {
+        let from = match is_book {
+            true => reserve.take_books(size, align),
+            false => reserve.take(at as usize, size, align),
+        }?;
+        if committed && !is_book {
+            reserve.use_up_to(from + size);
+        }
+        Some(from)
+    });
+    match taken {
+        Some(from) => {
+            // SAFETY: as above. What a reserve gives is all zeros.
+            unsafe { *zero = true };
             from as *mut c_void
         }
         None => match ITS_OWN.get().and_then(|own| own.alloc) {
@@ -324,13 +360,9 @@ mod tests {
     use crate::base::clock;
     use crate::base::heap::Heap;
 
-    fn reserve() -> Reserve {
-        Reserve { free: AtomicUsize::new(0), wanted: AtomicUsize::new(0) }
-    }
-
     #[test]
     fn pieces_of_a_reserve_follow_each_other() {
-        let reserve = reserve();
+        let reserve = Reserve::new();
         assert_eq!(reserve.take(4096, 4096, 4096), None, "no reserve for a certain place");
         assert_eq!(reserve.free.load(Ordering::Relaxed), 0);
         let first = reserve.take(0, 4096, 4096).unwrap();
@@ -352,7 +384,7 @@ mod tests {
 
     #[test]
     fn a_full_reserve_is_followed_by_another() {
-        let reserve = reserve();
+        let reserve = Reserve::new();
         let first = reserve.take(0, PIECE_MAX, 4096).unwrap();
         let mut last = first;
         while reserve_of(last) == first {
@@ -364,22 +396,37 @@ mod tests {
 
     #[test]
     fn more_is_wanted_as_an_arena_grows_and_nothing_when_it_uses_memory_again() {
-        let reserve = reserve();
+        let reserve = Reserve::new();
         let first = reserve.take(0, 4096, 4096).unwrap();
-        let wanted = || reserve.wanted.load(Ordering::Relaxed);
-        reserve.use_up_to(first + TINY - 1);
-        assert_eq!(wanted(), 0);
-        reserve.use_up_to(first + TINY);
-        assert_eq!(wanted(), first + TINY + HUGE_BYTES);
-        reserve.use_up_to(first + SMALL + 1);
-        let most = first + SMALL + AHEAD + HUGE_BYTES;
-        assert_eq!(wanted(), most);
-        reserve.use_up_to(first + TINY);
-        assert_eq!(wanted(), most);
-        reserve.use_up_to(first + RESERVE_BYTES - 1);
-        assert_eq!(wanted(), first + RESERVE_BYTES - HUGE_BYTES);
-        reserve.use_up_to(first + 2 * RESERVE_BYTES);
-        assert_eq!(wanted(), first + RESERVE_BYTES - HUGE_BYTES, "not in its reserve");
+        let wanted = || reserve.wanted.load(Ordering::Relaxed) - first;
+        let used = |bytes: usize| {
+            reserve.use_up_to(first + bytes);
+            wanted()
+        };
+        assert_eq!(used(HUGE_BYTES - AHEAD_MIN), HUGE_BYTES, "the page it is in");
+        assert_eq!(used(HUGE_BYTES - AHEAD_MIN + 1), 2 * HUGE_BYTES);
+        assert_eq!(used(16 * HUGE_BYTES + 1), 19 * HUGE_BYTES);
+        assert_eq!(used(1 << 30), (1 << 30) + AHEAD_MAX);
+        assert_eq!(used(HUGE_BYTES), (1 << 30) + AHEAD_MAX, "what it uses again");
+        assert_eq!(used(PIECES_BYTES - 1), PIECES_BYTES);
+        assert_eq!(used(2 * RESERVE_BYTES), PIECES_BYTES, "not in its reserve");
+    }
+
+    #[test]
+    fn books_are_apart() {
+        let reserve = Reserve::new();
+        let books = reserve.take_books(HUGE_BYTES, HUGE_BYTES).unwrap();
+        assert_eq!(books - reserve_of(books), PIECES_BYTES);
+        let first = reserve.take(0, HUGE_BYTES, 4096).unwrap();
+        assert_eq!(first, reserve_of(books));
+        assert_eq!(reserve.take_books(4 << 20, HUGE_BYTES), Some(books + HUGE_BYTES));
+        assert_eq!(reserve.take(0, 4096, 4096), Some(first + HUGE_BYTES), "the next piece");
+        assert_eq!(reserve.take_books(BOOKS_BYTES, HUGE_BYTES), None, "no room");
+        // Another reserve has books of its own.
+        while reserve_of(reserve.take(0, PIECE_MAX, 4096).unwrap()) == first {}
+        let others = reserve.take_books(HUGE_BYTES, HUGE_BYTES).unwrap();
+        assert_eq!(others - reserve_of(others), PIECES_BYTES);
+        assert_ne!(reserve_of(others), first);
     }
 
     #[test]

@@ -21,38 +21,53 @@ const REST: Duration = Duration::from_micros(500);
 /// Not in the libc crate for all targets.
 const MADV_COLLAPSE: libc::c_int = 25;
 
-/// The share of the heap that may stay unused for as long as the allocator likes.
-const UNUSED_SHARE: u64 = 8;
-/// What a small heap may keep of unused pages, in bytes.
-const UNUSED_FLOOR: u64 = 16 << 20;
-/// So many looks in a row must find more.
-const UNUSED_LOOKS: u32 = 10;
-
-/// Gives all pages that hold no allocation back to the kernel.
-pub fn give_back() {
-    tell("arena.4096.purge");
-}
-
-/// 4096 stands for all arenas.
-fn tell(deed: &str) {
-    // An arena that is not there has nothing to give.
-    let _ = mallctl::deed(deed);
-}
-
-/// Gives unused pages back. The allocator does it as it sees fit, in a minute (its settings, in
-/// `main`): a page that is given back splits the huge page around it, and most are used again soon, by
-/// a table that grows or the entries that come. Without this even that happens only while the program
-/// allocates and frees. But where much is unused, as after a large value was removed, it goes sooner.
-#[derive(Debug, Default)]
-pub struct Returning {
-    /// Looks in a row that have found much.
+/// How much may stay unused for how long.
+#[derive(Debug)]
+struct Bound {
+    /// One of so many parts of the heap.
+    share: u64,
+    /// What a small heap may keep in any case, in bytes.
+    floor: u64,
+    /// So many looks in a row must find more.
     looks: u32,
 }
 
+/// Much goes soon, less goes later, and what is less than that stays.
+const BOUNDS: [Bound; 2] = [
+    Bound { share: 8, floor: 16 << 20, looks: 10 },
+    Bound { share: 64, floor: 4 << 20, looks: 60 },
+];
+
+/// Gives all pages that hold no allocation back to the kernel.
+pub fn give_back() {
+    // 4096 stands for all arenas. One that is not there has nothing to give.
+    let _ = mallctl::deed("arena.4096.purge");
+}
+
+/// Gives unused pages back, in place of the allocator, which would do it page by page and in the midst
+/// of a command: a page that is given back splits the huge page around it, and most are used again
+/// soon, by a table that grows or the entries that come. So they go when they are worth it, and have
+/// been unused for long. Only what was larger than 8 MiB goes at once, which the allocator sees to.
+#[derive(Debug, Default)]
+pub struct Returning {
+    /// Looks in a row that have found more than each of the bounds.
+    looks: [u32; BOUNDS.len()],
+}
+
 impl Returning {
+    /// From now on the allocator leaves unused pages of its arenas to this.
+    pub fn begin() -> Returning {
+        // Not of the arena of what is large, which is none of these.
+        for arena in 0..mallctl::number("opt.narenas", None).unwrap_or(0) {
+            // An arena that is not there yet goes by the allocator's settings.
+            let never = Some(u64::MAX);
+            let _ = mallctl::number(&format!("arena.{arena}.dirty_decay_ms"), never);
+        }
+        Returning::default()
+    }
+
     /// To be called once a second; the allocator's statistics have to be fresh.
     pub fn look(&mut self) {
-        tell("arena.4096.decay");
         let number = |name| mallctl::number(name, None).unwrap_or(0);
         let unused = number("stats.arenas.4096.pdirty") * PAGE_BYTES as u64;
         if self.is_due(unused, number("stats.active")) {
@@ -61,11 +76,13 @@ impl Returning {
     }
 
     fn is_due(&mut self, unused: u64, used: u64) -> bool {
-        let much = unused > (used / UNUSED_SHARE).max(UNUSED_FLOOR);
-        self.looks = if much { self.looks + 1 } else { 0 };
-        let due = self.looks >= UNUSED_LOOKS;
+        for (looks, bound) in self.looks.iter_mut().zip(&BOUNDS) {
+            let more = unused > (used / bound.share).max(bound.floor);
+            *looks = if more { *looks + 1 } else { 0 };
+        }
+        let due = self.looks.iter().zip(&BOUNDS).any(|(looks, bound)| *looks >= bound.looks);
         if due {
-            self.looks = 0;
+            self.looks = Default::default();
         }
         due
     }
@@ -169,17 +186,21 @@ mod tests {
 
     #[test]
     fn what_is_unused_goes_when_it_is_much_for_long() {
-        let (much, little) = (UNUSED_FLOOR + 1, UNUSED_FLOOR);
+        let [soon, later] = BOUNDS;
+        let (much, some, little) = (soon.floor + 1, later.floor + 1, later.floor);
         let mut returning = Returning::default();
         let mut looks = |unused: u64, used: u64, times: u32| {
             (0..times).filter(|_| returning.is_due(unused, used)).count()
         };
-        assert_eq!(looks(little, 0, 100), 0);
-        assert_eq!(looks(much, much * UNUSED_SHARE, 100), 0, "not much of this heap");
-        assert_eq!(looks(much, 0, UNUSED_LOOKS - 1), 0);
+        assert_eq!(looks(little, 0, 1000), 0);
+        assert_eq!(looks(much, much * later.share, 1000), 0, "not much of this heap");
+        assert_eq!(looks(much, 0, soon.looks - 1), 0);
         assert_eq!(looks(little, 0, 1), 0);
-        assert_eq!(looks(much, 0, UNUSED_LOOKS), 1);
-        assert_eq!(looks(much, 0, UNUSED_LOOKS - 1), 0);
+        assert_eq!(looks(much, 0, soon.looks), 1);
+        assert_eq!(looks(much, 0, soon.looks - 1), 0);
+        assert_eq!(looks(some, 0, later.looks - soon.looks), 0);
+        assert_eq!(looks(some, 0, 1), 1);
+        assert_eq!(looks(some, 0, later.looks - 1), 0);
     }
 
     #[test]
@@ -204,12 +225,13 @@ mod tests {
             // SAFETY: it was taken above, and is given back once.
             unsafe { Heap.dealloc(block, layout) };
         }
-        assert!(dirty() > 2 * UNUSED_FLOOR, "{}", dirty());
+        let [Bound { floor, looks, .. }, _] = BOUNDS;
+        assert!(dirty() > 2 * floor, "{}", dirty());
         let mut returning = Returning::default();
         // Other tests of the process may free as much in between.
         let went = (0..20).any(|_| {
-            (0..UNUSED_LOOKS).for_each(|_| returning.look());
-            dirty() < UNUSED_FLOOR
+            (0..looks).for_each(|_| returning.look());
+            dirty() < floor
         });
         assert!(went, "{}", dirty());
     }

@@ -31,7 +31,7 @@ pub fn run(core: &'static Core) {
     let worker = Worker::new(core);
     let mut expire_from = 0;
     let mut round: u64 = 0;
-    let mut returning = Returning::default();
+    let mut returning = Returning::begin();
     while !core.shutdown.stop.load(Ordering::Acquire) {
         std::thread::sleep(ROUND);
         round += 1;
