@@ -34,9 +34,9 @@ const PIECE_MAX: usize = RESERVE_BYTES / 16;
 /// Arenas with a reserve; further ones grow as they would without.
 const ARENAS: usize = 128;
 /// What is kept ready in front of an arena: a share of what it has, within bounds. With the least of
-/// it, the next huge page comes when three quarters of one are used: a server without data takes none.
-const AHEAD_SHARE: usize = 8;
-const AHEAD_MIN: usize = HUGE_BYTES / 4;
+/// it, the next huge page comes when half of one is used: a server without data takes none.
+const AHEAD_SHARE: usize = 128;
+const AHEAD_MIN: usize = HUGE_BYTES / 2;
 const AHEAD_MAX: usize = 2 * HUGE_BYTES;
 /// There is none, as the kernel does not give it.
 const REFUSED: usize = 1;
@@ -405,7 +405,7 @@ mod tests {
         };
         assert_eq!(used(HUGE_BYTES - AHEAD_MIN), HUGE_BYTES, "the page it is in");
         assert_eq!(used(HUGE_BYTES - AHEAD_MIN + 1), 2 * HUGE_BYTES);
-        assert_eq!(used(16 * HUGE_BYTES + 1), 19 * HUGE_BYTES);
+        assert_eq!(used(128 * HUGE_BYTES + 1), 130 * HUGE_BYTES);
         assert_eq!(used(1 << 30), (1 << 30) + AHEAD_MAX);
         assert_eq!(used(HUGE_BYTES), (1 << 30) + AHEAD_MAX, "what it uses again");
         assert_eq!(used(PIECES_BYTES - 1), PIECES_BYTES);
