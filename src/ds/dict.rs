@@ -36,7 +36,7 @@ const CHAINED: u8 = 0x80;
 const FILL_GROW_NUMERATOR: usize = 28;
 const FILL_GROW_DENOMINATOR: usize = 5;
 /// Tables of at least so many buckets grow that share of their entries earlier or later.
-const BUCKETS_SPREAD: usize = 1024;
+const BUCKETS_SPREAD: usize = 256;
 const SPREAD_SHARE: usize = 20;
 /// A table with less than one entry in this many slots begins to shrink.
 const SHRINK_SLOTS_PER_ENTRY: usize = 10;
