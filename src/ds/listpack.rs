@@ -24,7 +24,7 @@ use crate::ds::thin::ThinBytes;
 use entry::{Encoded, back_size, decode, decode_back, encode_back, entry_len};
 
 pub use entry::Item;
-pub use front::Front;
+pub use front::{FRONT_ELEMENT_MAX, Front};
 
 const HEADER: usize = 6;
 const END: u8 = 0xff;

@@ -8,6 +8,10 @@ use crate::ds::thin::ThinBytes;
 /// Bytes of the buffer: with what is beside it a kilobyte.
 const BYTES: usize = 1022;
 
+/// Bytes of text beyond which an element is not worth a place. One that is not fits if nothing else is
+/// there.
+pub const FRONT_ELEMENT_MAX: usize = BYTES / 4;
+
 /// See the module. Invariant: from `start` on the bytes are a listpack.
 #[derive(Clone, Debug)]
 pub struct Front {
@@ -21,11 +25,6 @@ impl Front {
         let mut front = Box::new(Front { start: 0, bytes: [END; BYTES] });
         front.begin_at(BYTES - HEADER - 1, 0);
         front
-    }
-
-    /// Whether an element is too large to be worth a place.
-    pub fn is_large(item: Item<'_>) -> bool {
-        Encoded::of(item).len() > BYTES / 4
     }
 
     /// The listpack.

@@ -5,7 +5,7 @@
 //! on together; and the first elements of a large node are taken out together when one is wanted.
 
 use super::{At, Data, EMPTY_LISTPACK, Node, Place, Quicklist, Side};
-use crate::ds::listpack::{Front, Item};
+use crate::ds::listpack::{FRONT_ELEMENT_MAX, Front, Item};
 
 /// The first node.
 const FIRST: At = At { chunk: 0, node: 0 };
@@ -16,7 +16,7 @@ impl Quicklist {
     /// Adds an element at the head, unless that is not for the first node to take.
     pub(super) fn push_front(&mut self, element: &[u8]) -> bool {
         let (item, fill) = (Item::of(element), self.fill);
-        let small = !fill.is_large(element.len()) && !Front::is_large(item);
+        let small = element.len() <= FRONT_ELEMENT_MAX && !fill.is_large(element.len());
         let first = self.end(Side::Head).map(|at| self.node_mut(at));
         match first {
             None => return false,
@@ -52,27 +52,24 @@ impl Quicklist {
     pub(super) fn open_front(&mut self) {
         let Some(at) = self.end(Side::Head) else { return };
         let node = self.node_mut(at);
-        match &mut node.data {
-            Data::Packed(listpack) if listpack.size() > SMALL => {
-                let mut front = Front::new();
-                let len = front.fill_from(listpack);
-                node.len -= len;
-                self.count(at.chunk, -(len as isize));
-                if len > 0 {
-                    self.push_node(Side::Head, Node { len, data: Data::Front(front) });
-                }
-            }
-            _ => {}
+        let Data::Packed(listpack) = &mut node.data else { return };
+        let small = |first: Item<'_>| first.text_len() <= FRONT_ELEMENT_MAX;
+        if listpack.size() > SMALL && listpack.get(0).is_some_and(small) {
+            let mut front = Front::new();
+            let len = front.fill_from(listpack);
+            node.len -= len;
+            self.count(at.chunk, -(len as isize));
+            self.push_node(Side::Head, Node { len, data: Data::Front(front) });
         }
     }
 
-    /// Empties the first node, if it is one with room in front: what it holds goes into the node after
+    /// Empties the first node, which is one with room in front: what it holds goes into the node after
     /// it as far as that may take it, and what is left becomes a node. The caller adds to the first
     /// node again, or removes it.
     fn pour_front(&mut self) {
         let node = self.node_mut(FIRST);
-        let Data::Front(front) = &mut node.data else { return };
-        let mut front = std::mem::replace(front, Front::new());
+        let taken = std::mem::replace(&mut node.data, Data::Plain(Box::default()));
+        let Data::Front(mut front) = taken else { unreachable!("the caller has looked") };
         let len = std::mem::take(&mut node.len);
         self.count(FIRST.chunk, -(len as isize));
         let fill = self.fill;
@@ -90,6 +87,7 @@ impl Quicklist {
         if !front.view().is_empty() {
             self.insert_node(FIRST, Place::After, Node::packed(front.take()));
         }
+        self.node_mut(FIRST).data = Data::Front(front);
     }
 
     /// Settles a list that is nothing but a node with room in front and maybe another, where they are
