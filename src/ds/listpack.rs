@@ -13,7 +13,7 @@
 #![allow(unsafe_code)] // A promise about the layout of `Listpack`.
 
 mod entry;
-mod front;
+mod gapped;
 
 use smallvec::SmallVec;
 
@@ -24,7 +24,7 @@ use crate::ds::thin::ThinBytes;
 use entry::{Encoded, back_size, decode, decode_back, encode_back, entry_len};
 
 pub use entry::Item;
-pub use front::{FRONT_ELEMENT_MAX, Front};
+pub use gapped::{GAPPED_ELEMENT_MAX, Gapped, Room};
 
 const HEADER: usize = 6;
 const END: u8 = 0xff;
@@ -32,6 +32,25 @@ const COUNT_UNKNOWN: u16 = u16::MAX;
 
 /// Bytes beyond which nothing may be added to a listpack.
 pub const BYTES_MAX: usize = 1 << 30;
+
+/// An end of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Index 0.
+    Head,
+    /// Index -1.
+    Tail,
+}
+
+impl Side {
+    /// The opposite end.
+    pub fn other(self) -> Side {
+        match self {
+            Side::Head => Side::Tail,
+            Side::Tail => Side::Head,
+        }
+    }
+}
 
 /// Why bytes are not a listpack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,6 +153,14 @@ impl<'a> ListpackRef<'a> {
     /// The position of the last element.
     pub fn last(self) -> Option<usize> {
         self.prev(self.end())
+    }
+
+    /// The position of the outermost element at a side.
+    pub fn outermost(self, side: Side) -> Option<usize> {
+        match side {
+            Side::Head => self.first(),
+            Side::Tail => self.last(),
+        }
     }
 
     /// The position after that of an element.
@@ -411,10 +438,10 @@ impl Listpack {
         self.update_header(0);
     }
 
-    /// Takes the first element, or the last, and hands it to `f`.
-    pub fn pop_with<R>(&mut self, last: bool, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
+    /// Takes the element at an end, and hands it to `f`.
+    pub fn pop_with<R>(&mut self, side: Side, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
         let view = self.view();
-        let pos = if last { view.last() } else { view.first() }?;
+        let pos = view.outermost(side)?;
         let result = f(view.item(pos));
         self.remove(pos);
         Some(result)

@@ -1,5 +1,5 @@
-//! Quicklist: a long list as a row of nodes, each a listpack or one big element; the first may be a
-//! listpack with room in front.
+//! Quicklist: a long list as a row of nodes, each a listpack or one big element; the first and the last
+//! may be listpacks with room to spare.
 //!
 //! Nodes stand in chunks, so that a node enters the middle of a huge list by moving a few hundred
 //! neighbours. Finding an element by index walks chunks, then nodes, from the nearer end.
@@ -7,14 +7,19 @@
 //!
 //! Invariants, kept by every `&mut self` method:
 //!   1. no chunk and no node is empty;
-//!   2. `len` of the list, of chunks and of nodes count the elements below.
+//!   2. `len` of the list, of chunks and of nodes count the elements below;
+//!   3. only the first node and the last have gaps.
 
-mod head;
+mod ends;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::ds::listpack::{BYTES_MAX, Front, Item, Iter as PackedIter, Listpack, ListpackRef};
+use crate::ds::listpack::{
+    BYTES_MAX, GAPPED_ELEMENT_MAX, Gapped, Item, Iter as PackedIter, Listpack, ListpackRef,
+};
+
+pub use crate::ds::listpack::Side;
 
 /// `DEBUG QUICKLIST-PACKED-THRESHOLD`: elements of at least so many bytes are nodes of their own.
 /// 0: those larger than what the fill setting allows a node.
@@ -26,17 +31,10 @@ const CHUNK_MAX: usize = 256;
 const ELEMENT_OVERHEAD: usize = 8;
 /// Bytes of a node whose limit is a number of elements.
 const SIZE_SAFETY_LIMIT: usize = 8192;
+/// Bytes of a node that is left as it is when elements are taken from it.
+const GAP_FROM: usize = 2048;
 /// Bytes of a listpack without elements.
 const EMPTY_LISTPACK: usize = 7;
-
-/// An end of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Index 0.
-    Head,
-    /// Index -1.
-    Tail,
-}
 
 /// On which side of an element another is inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +85,7 @@ impl Fill {
 #[derive(Clone, Debug)]
 enum Data {
     Packed(Listpack),
-    Front(Box<Front>),
+    Gapped(Box<Gapped>),
     Plain(Box<[u8]>),
 }
 
@@ -143,7 +141,7 @@ impl Node {
     fn size(&self) -> usize {
         match &self.data {
             Data::Packed(listpack) => listpack.size(),
-            Data::Front(front) => front.view().as_bytes().len(),
+            Data::Gapped(gapped) => gapped.size(),
             Data::Plain(bytes) => bytes.len(),
         }
     }
@@ -151,16 +149,31 @@ impl Node {
     fn view(&self) -> NodeRef<'_> {
         match &self.data {
             Data::Packed(listpack) => NodeRef::Packed(listpack.view()),
-            Data::Front(front) => NodeRef::Packed(front.view()),
+            Data::Gapped(gapped) => NodeRef::Packed(gapped.view()),
             Data::Plain(bytes) => NodeRef::Plain(bytes),
         }
     }
 
     /// Makes it a node that can be changed anywhere.
     fn settle(&mut self) {
-        if let Data::Front(front) = &mut self.data {
-            self.data = Data::Packed(front.take());
+        if let Data::Gapped(gapped) = &mut self.data {
+            self.data = Data::Packed(gapped.take(Side::Head));
         }
+    }
+
+    fn listpack(&self) -> Option<ListpackRef<'_>> {
+        match self.view() {
+            NodeRef::Packed(listpack) => Some(listpack),
+            NodeRef::Plain(_) => None,
+        }
+    }
+
+    /// Whether elements are to be taken out many at a time: it is large, and they are small.
+    fn is_worth_a_gap(&self, side: Side) -> bool {
+        let Data::Packed(listpack) = &self.data else { return false };
+        let view = listpack.view();
+        let small = |pos| view.item(pos).text_len() <= GAPPED_ELEMENT_MAX;
+        listpack.size() > GAP_FROM && view.outermost(side).is_some_and(small)
     }
 
     /// The listpack, if one more element of so many bytes may enter it.
@@ -310,7 +323,7 @@ impl Quicklist {
 
     /// Adds an element at an end.
     pub fn push(&mut self, side: Side, element: &[u8]) {
-        if side == Side::Head && self.push_front(element) {
+        if self.push_gapped(side, element) {
             return;
         }
         let fill = self.fill;
@@ -326,23 +339,18 @@ impl Quicklist {
 
     /// Takes an element from an end, and hands it to `f`.
     pub fn pop_with<R>(&mut self, side: Side, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
-        if side == Side::Head {
-            self.open_front();
-        }
+        self.open(side);
         let at = self.end(side)?;
         let node = self.node_mut(at);
-        if side == Side::Tail {
-            node.settle();
-        }
         let result = match &mut node.data {
-            Data::Packed(listpack) => listpack.pop_with(side == Side::Tail, f)?,
-            Data::Front(front) => front.pop_with(f)?,
+            Data::Packed(listpack) => listpack.pop_with(side, f)?,
+            Data::Gapped(gapped) => gapped.pop_with(side, f)?,
             Data::Plain(bytes) => f(Item::Bytes(bytes)),
         };
         node.len -= 1;
         let emptied = node.len == 0;
         self.count(at.chunk, -1);
-        if emptied {
+        if emptied && !self.refill(side) {
             self.remove_node(at);
         }
         Some(result)
@@ -405,7 +413,7 @@ impl Quicklist {
             }
             Data::Plain(_) => *node = Node::of(element, fill),
             Data::Packed(_) if node.len == 1 => *node = Node::of(element, fill),
-            Data::Packed(_) | Data::Front(_) => {
+            Data::Packed(_) | Data::Gapped(_) => {
                 let last = offset + 1 == node.len;
                 let tail = (!last).then(|| node.split_off(offset + 1));
                 node.remove(offset, 1);
@@ -487,7 +495,7 @@ impl Quicklist {
         let chunk_bytes = |chunk: &Chunk| chunk.nodes.capacity() * size_of::<Node>();
         let data = |node: &Node| match &node.data {
             Data::Packed(listpack) => listpack.memory_bytes(),
-            Data::Front(front) => size_of_val(&**front),
+            Data::Gapped(gapped) => size_of_val(&**gapped),
             Data::Plain(bytes) => bytes.len(),
         };
         let nodes = self.chunks.iter().flat_map(|chunk| &chunk.nodes);
@@ -500,7 +508,7 @@ impl Quicklist {
     /// The listpack, when the list is one node of at most so many bytes and elements. The list is
     /// empty then.
     pub fn take_single(&mut self, bytes_max: usize, count_max: usize) -> Option<Listpack> {
-        self.join_front(bytes_max, count_max);
+        self.join_ends(bytes_max, count_max);
         if self.chunks.len() != 1 || self.chunks[0].nodes.len() != 1 {
             return None;
         }
@@ -690,12 +698,10 @@ impl Quicklist {
 
     /// Inserts a node beside another; returns where it stands.
     fn insert_node(&mut self, at: At, place: Place, node: Node) -> At {
+        // It may have been the first or the last.
+        self.node_mut(at).settle();
         let mut at = match place {
-            Place::Before => {
-                // It may have been the first.
-                self.node_mut(at).settle();
-                at
-            }
+            Place::Before => at,
             Place::After => At { chunk: at.chunk, node: at.node + 1 },
         };
         if self.chunks[at.chunk].nodes.len() >= CHUNK_MAX {
@@ -733,7 +739,7 @@ impl Node {
         let removed = match &mut self.data {
             Data::Packed(listpack) => listpack.remove_equal(side == Side::Tail, element, max),
             Data::Plain(bytes) => usize::from(**bytes == *element),
-            Data::Front(_) => unreachable!("it is settled"),
+            Data::Gapped(_) => unreachable!("it is settled"),
         };
         self.len -= removed;
         removed

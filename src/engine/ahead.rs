@@ -28,9 +28,13 @@ pub fn look_further<'a>(
     found: impl Fn(usize) -> Option<(&'static Row, u64)>,
     args: impl Fn(usize) -> Args<'a>,
 ) {
-    let mut collections = false;
+    let (mut collections, mut before) = (false, None);
     for (row, hash) in (0..count).filter_map(&found) {
-        keyspace.prefetch_entry(hash, db);
+        // Requests for one key mostly follow each other.
+        if before != Some(hash) {
+            keyspace.prefetch_entry(hash, db);
+        }
+        before = Some(hash);
         collections |= row.looks_inside;
     }
     if !collections {

@@ -174,7 +174,7 @@ impl List {
     /// Takes an element from an end, and hands it to `f`. See `shrink`.
     pub fn pop_with<R>(&mut self, side: Side, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
         match self.0.get_mut() {
-            Small(listpack) => listpack.pop_with(side == Side::Tail, f),
+            Small(listpack) => listpack.pop_with(side, f),
             Large(list) => list.pop_with(side, f),
         }
     }

@@ -106,6 +106,16 @@ impl<'a> Encoded<'a> {
         self.head_len + self.data.len() + self.back_len
     }
 
+    /// Writes the entry to the beginning of `out`, which has room for it.
+    #[inline]
+    pub(super) fn write_to(&self, out: &mut [u8]) {
+        let mut at = 0;
+        for part in self.parts() {
+            out[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+    }
+
     pub(super) fn parts(&self) -> [&[u8]; 3] {
         [&self.head[..self.head_len], self.data, &self.back[..self.back_len]]
     }

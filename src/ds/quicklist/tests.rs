@@ -7,10 +7,9 @@ use super::*;
 fn check(list: &Quicklist) {
     let mut len = 0;
     let all = list.chunks.iter().flat_map(|chunk| &chunk.nodes);
-    assert!(
-        all.skip(1).all(|node| !matches!(node.data, Data::Front(_))),
-        "only the first has room"
-    );
+    let inner = all.take(list.node_count().saturating_sub(1)).skip(1);
+    let gapped = |node: &Node| matches!(node.data, Data::Gapped(_));
+    assert!(!inner.into_iter().any(gapped), "only the ends have gaps");
     for chunk in &list.chunks {
         assert!(!chunk.nodes.is_empty() && chunk.nodes.len() <= CHUNK_MAX);
         let mut held = 0;
@@ -132,42 +131,111 @@ fn long_lists_keep_their_chunks_in_order() {
     assert_eq!(texts(&list), model);
 }
 
-#[test]
-fn a_list_is_as_dense_whichever_end_it_grows_at() {
-    let of = |side| {
-        let mut list = Quicklist::new(Fill::from_setting(-2), 0);
-        (0..3000).for_each(|value| list.push(side, format!("{value:060}").as_bytes()));
-        check(&list);
-        list
-    };
-    let (mut head, tail) = (of(Side::Head), of(Side::Tail));
-    assert_eq!(texts(&head), texts(&tail).into_iter().rev().collect::<Vec<_>>());
-    assert_eq!(head.node_count(), tail.node_count() + 1, "the first with room in front");
-    // Elements are taken out of a large node at the head many at a time.
-    let mut alone = 0;
-    for value in (1000..3000).rev() {
-        let popped = head.pop_with(Side::Head, |item| item.to_vec());
-        assert_eq!(popped, Some(format!("{value:060}").into_bytes()));
-        let first = head.nodes().next().map(|node| node.iter().count());
-        alone += usize::from(first > Some(34));
+proptest! {
+    /// Lists of many nodes, whose ends have the room of a node.
+    #[test]
+    fn many_at_once_agree_with_deque(
+        fill in prop_oneof![Just(-1), Just(-2), Just(-2), Just(-3), Just(40)],
+        steps in prop::collection::vec((0u8..10, 1usize..700, 0usize..260), 1..24),
+    ) {
+        let mut model: VecDeque<Vec<u8>> = VecDeque::new();
+        let mut list = Quicklist::new(Fill::from_setting(fill), 0);
+        let mut last = 0u32;
+        for (kind, many, width) in steps {
+            let side = if kind % 2 == 0 { Side::Head } else { Side::Tail };
+            let at = if model.is_empty() { 0 } else { many * 7919 % model.len() };
+            match kind {
+                0..6 => for _ in 0..many * 2 {
+                    last += 1;
+                    let element = format!("{last:0width$}").into_bytes();
+                    list.push(side, &element);
+                    match side {
+                        Side::Head => model.push_front(element),
+                        Side::Tail => model.push_back(element),
+                    }
+                }
+                6 | 7 => for _ in 0..many {
+                    let expected = match side {
+                        Side::Head => model.pop_front(),
+                        Side::Tail => model.pop_back(),
+                    };
+                    prop_assert_eq!(list.pop_with(side, |item| item.to_vec()), expected);
+                }
+                8 if !model.is_empty() => {
+                    let place = if many % 2 == 0 { Place::Before } else { Place::After };
+                    list.insert(at, place, b"between");
+                    model.insert(at + usize::from(place == Place::After), b"between".to_vec());
+                }
+                _ => {
+                    let end = (at + many / 3).min(model.len());
+                    prop_assert_eq!(list.remove_range(at, many / 3), end - at);
+                    model.drain(at..end);
+                }
+            }
+            check(&list);
+            check(&list.clone());
+            prop_assert_eq!(list.get(at).map(Item::to_vec), model.get(at).cloned());
+        }
+        prop_assert!(model == texts(&list), "the same elements");
     }
-    check(&head);
-    assert!(alone <= 2000 / 15, "the first node was a large one {alone} times");
 }
 
 #[test]
-fn a_short_list_is_one_listpack_again_in_spite_of_its_first_node() {
-    let mut list = Quicklist::new(Fill::from_setting(-2), 0);
-    (0..200).for_each(|value| list.push(Side::Head, format!("{value:060}").as_bytes()));
-    assert!(list.take_single(4096, usize::MAX).is_none());
-    (60..200).for_each(|_| assert!(list.pop_with(Side::Tail, |_| ()).is_some()));
-    check(&list);
-    assert_eq!(list.node_count(), 2);
-    assert!(list.take_single(4096, 59).is_none() && list.take_single(3000, usize::MAX).is_none());
-    let listpack = list.take_single(4096, 60).unwrap();
-    assert!(list.is_empty() && list.node_count() == 0);
-    let last = format!("{:060}", 140).into_bytes();
-    assert_eq!((listpack.len(), listpack.get(-1).map(Item::to_vec)), (60, Some(last)));
+fn a_list_is_as_dense_whichever_end_it_grows_at() {
+    let text = |value: usize| format!("{value:060}").into_bytes();
+    let of = |sides: &[Side]| {
+        let mut list = Quicklist::new(Fill::from_setting(-2), 0);
+        for value in 0..6000 {
+            list.push(sides[value % sides.len()], &text(value));
+        }
+        check(&list);
+        list
+    };
+    let (mut head, mut tail) = (of(&[Side::Head]), of(&[Side::Tail]));
+    assert_eq!(texts(&head), texts(&tail).into_iter().rev().collect::<Vec<_>>());
+    // What the nodes of a row that is full would be, and one that has begun.
+    let full = (8188 - EMPTY_LISTPACK) / Listpack::encoded_size(Item::of(&text(0)));
+    for list in [&head, &tail, &of(&[Side::Head, Side::Tail])] {
+        let nodes = list.node_count();
+        assert!(nodes <= 6000 / full + 3, "{nodes} nodes");
+        // As much as the elements, half a node at each end, and what the size classes leave.
+        let bytes: usize =
+            list.nodes().map(|node| node.iter().map(Item::text_len).sum::<usize>()).sum();
+        assert!(list.memory_bytes() < bytes + bytes / 16 + 12_000, "{}", list.memory_bytes());
+    }
+    // Elements are taken out of a large node many at a time.
+    for (side, list) in [(Side::Head, &mut head), (Side::Tail, &mut tail)] {
+        let mut alone = 0;
+        for value in (2500..6000).rev() {
+            assert_eq!(list.pop_with(side, |item| item.to_vec()), Some(text(value)));
+            let at = list.end(side).unwrap();
+            alone += usize::from(matches!(list.node(at).data, Data::Packed(_)));
+        }
+        check(list);
+        assert!(alone == 0, "the node was a listpack {alone} times");
+    }
+}
+
+#[test]
+fn a_short_list_is_one_listpack_again_in_spite_of_its_ends() {
+    for side in [Side::Head, Side::Tail] {
+        let mut list = Quicklist::new(Fill::from_setting(-2), 0);
+        (0..200).for_each(|value| list.push(side, format!("{value:060}").as_bytes()));
+        assert!(list.take_single(4096, usize::MAX).is_none());
+        (60..200).for_each(|_| assert!(list.pop_with(side.other(), |_| ()).is_some()));
+        check(&list);
+        assert!(list.take_single(4096, 59).is_none());
+        assert!(list.take_single(3000, usize::MAX).is_none());
+        let listpack = list.take_single(4096, 60).unwrap();
+        assert!(list.is_empty() && list.node_count() == 0);
+        let expected: Vec<_> =
+            (140..200).map(|value| format!("{value:060}").into_bytes()).collect();
+        let mut texts: Vec<_> = listpack.iter().map(Item::to_vec).collect();
+        if side == Side::Head {
+            texts.reverse();
+        }
+        assert_eq!(texts, expected);
+    }
 }
 
 #[test]
