@@ -7,6 +7,7 @@ use crate::base::clock::UnixMs;
 use crate::base::words::split_words;
 use crate::command;
 use crate::config::Config;
+use crate::engine::ahead::Known;
 use crate::engine::client::Client;
 use crate::engine::core::{Core, Garbage, Worker};
 use crate::engine::session::Session;
@@ -95,7 +96,7 @@ impl House {
         let (session, reply) = &mut self.sessions[client];
         let env = crate::keyspace::effects::Env { now: self.now, ..self.core.env() };
         let found = gate::find(self.core, &args.args());
-        dispatch::execute(&self.worker, &env, session, args.args(), reply, found, None);
+        dispatch::execute(&self.worker, &env, session, args.args(), reply, found, Known::default());
         let bytes = std::mem::take(reply.buffer());
         String::from_utf8_lossy(&bytes).replace("\r\n", "|")
     }

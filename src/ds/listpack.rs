@@ -94,9 +94,8 @@ fn validate(bytes: &[u8]) -> Result<(), Corrupt> {
     while at < inner.len() {
         let wrong = Corrupt::Entry(HEADER + at);
         let (_, len) = decode(&inner[at..]).ok_or(wrong)?;
-        let mut back = [0; 5];
-        let size = encode_back(len, &mut back);
-        if inner.get(at + len..at + len + size) != Some(&back[..size]) {
+        let (back, size) = encode_back(len);
+        if inner.get(at + len..at + len + size) != Some(&back.to_le_bytes()[..size]) {
             return Err(wrong);
         }
         at += len + size;
@@ -405,7 +404,11 @@ impl Listpack {
         let mut bytes: SmallVec<[u8; 256]> = SmallVec::new();
         let mut added = 0;
         for item in items {
-            Encoded::of(item).parts().into_iter().for_each(|part| bytes.extend_from_slice(part));
+            let encoded = Encoded::of(item);
+            encoded
+                .parts(&encoded.edges())
+                .into_iter()
+                .for_each(|part| bytes.extend_from_slice(part));
             added += 1;
         }
         self.bytes.splice(self.view().end(), 0, &[&bytes]);
@@ -419,14 +422,17 @@ impl Listpack {
 
     /// Inserts an element before the position, or at the end's. It then stands at `pos`.
     pub fn insert(&mut self, pos: usize, item: Item<'_>) {
-        self.bytes.splice(pos, 0, &Encoded::of(item).parts());
+        let encoded = Encoded::of(item);
+        self.bytes.splice(pos, 0, &encoded.parts(&encoded.edges()));
         self.update_header(1);
     }
 
     /// Inserts two elements before the position: the first then stands at `pos`.
     pub fn insert_pair(&mut self, pos: usize, first: Item<'_>, second: Item<'_>) {
         let (first, second) = (Encoded::of(first), Encoded::of(second));
-        let ([a, b, c], [d, e, f]) = (first.parts(), second.parts());
+        let (first_edges, second_edges) = (first.edges(), second.edges());
+        let [a, b, c] = first.parts(&first_edges);
+        let [d, e, f] = second.parts(&second_edges);
         self.bytes.splice(pos, 0, &[a, b, c, d, e, f]);
         self.update_header(2);
     }
@@ -434,7 +440,8 @@ impl Listpack {
     /// Replaces the element at a position.
     pub fn replace(&mut self, pos: usize, item: Item<'_>) {
         let size = self.view().entry_size(pos);
-        self.bytes.splice(pos, size, &Encoded::of(item).parts());
+        let encoded = Encoded::of(item);
+        self.bytes.splice(pos, size, &encoded.parts(&encoded.edges()));
         self.update_header(0);
     }
 

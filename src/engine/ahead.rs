@@ -6,6 +6,15 @@ use crate::engine::command::Row;
 use crate::keyspace::lock::Keyspace;
 use crate::resp::args::Args;
 
+/// What is known of a request before it runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// The hash of its only key.
+    pub hash: Option<u64>,
+    /// Whether the request behind it needs the lock of the same shard and no other.
+    pub same_shard_next: bool,
+}
+
 /// Requests that are looked at together.
 pub const REQUESTS: usize = 16;
 

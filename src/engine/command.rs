@@ -202,7 +202,8 @@ impl CommandTable {
         let words = padded(name)?;
         let mut at = mix(words) & (self.slots.len() - 1);
         while let Some((found, row)) = self.slots[at] {
-            if found == words {
+            // Word by word: as one vector they would have to come back from memory first.
+            if found.iter().zip(words).all(|(found, word)| *found == word) {
                 return Some(&self.rows[row as usize]);
             }
             at = (at + 1) & (self.slots.len() - 1);

@@ -71,6 +71,8 @@ impl Attention {
     pub const READ_ONLY: u32 = 4096;
     /// It does, has lost its primary, and `replica-serve-stale-data` is off.
     pub const STALE: u32 = 8192;
+    /// Any of these.
+    pub const ANY: u32 = u32::MAX;
 }
 
 /// How long an answer of the allocator holds, microseconds.
@@ -393,25 +395,34 @@ pub struct Worker {
     pub asked: std::cell::Cell<u64>,
     /// A unit's account and record, kept between commands for their memory.
     scratch: std::cell::Cell<Option<Box<Scratch>>>,
-    /// The locks of a script that has just ended, kept for the next one of the same batch.
+    /// The locks of the command that has just ended, kept for the next one of the same batch.
     kept: std::cell::Cell<Option<Kept>>,
     keeping: std::cell::Cell<Keeping>,
     /// What the unit that runs is in the primary's stream.
     pub forward: std::cell::Cell<Option<Box<Forward>>>,
 }
 
-/// Whether locks are kept from one script to the next.
+/// Locks that commands of a batch that follow each other may share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locks {
+    /// Those of all shards, as scripts need them.
+    All,
+    /// That of one shard.
+    One(usize),
+}
+
+/// Whether locks are kept from one command to the next.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Keeping {
     /// There is no batch.
     Never,
     /// There is, and none are kept.
     Nothing,
-    /// Some are kept.
-    Locks,
+    /// These are kept.
+    Some(Locks),
 }
 
-/// All shards, and since when they are held.
+/// Locks, and since when they are held.
 pub struct Kept {
     /// The locks.
     pub hold: Hold,
@@ -457,7 +468,7 @@ impl Worker {
         self.scratch.set(Some(scratch));
     }
 
-    /// A batch begins: scripts that follow each other in it may share their locks.
+    /// A batch begins: commands that follow each other in it may share their locks.
     pub fn begin_batch(&self) {
         self.keeping.set(Keeping::Nothing);
     }
@@ -468,19 +479,20 @@ impl Worker {
         self.keeping.set(Keeping::Never);
     }
 
-    /// Keeps a script's locks for the next, or gives them back where there is no batch.
-    pub fn keep(&self, kept: Kept) -> Option<Kept> {
+    /// Keeps a command's locks for the next, or gives them back where there is no batch.
+    pub fn keep(&self, locks: Locks, kept: Kept) -> Option<Kept> {
         if self.keeping.get() == Keeping::Never {
             return Some(kept);
         }
-        self.keeping.set(Keeping::Locks);
+        self.keeping.set(Keeping::Some(locks));
         self.kept.set(Some(kept));
         None
     }
 
-    /// The locks that were kept.
-    pub fn take_kept(&self) -> Option<Kept> {
-        if self.keeping.get() != Keeping::Locks {
+    /// The locks that were kept, if they are these.
+    #[inline]
+    pub fn take_kept(&self, locks: Locks) -> Option<Kept> {
+        if self.keeping.get() != Keeping::Some(locks) {
             return None;
         }
         self.keeping.set(Keeping::Nothing);
@@ -490,8 +502,16 @@ impl Worker {
     /// Lets go of locks that were kept.
     #[inline]
     pub fn release_kept(&self) {
-        if self.keeping.get() == Keeping::Locks {
-            drop(self.take_kept());
+        self.release_unless(None);
+    }
+
+    /// Lets go of locks that were kept, but of these.
+    #[inline]
+    pub fn release_unless(&self, needed: Option<Locks>) {
+        if let Keeping::Some(locks) = self.keeping.get()
+            && Some(locks) != needed
+        {
+            drop(self.take_kept(locks));
         }
     }
 }

@@ -8,11 +8,12 @@ use smallvec::SmallVec;
 use crate::base::clock;
 use crate::base::hash::hash_bytes;
 use crate::engine::access;
+use crate::engine::ahead::Known;
 use crate::engine::blocking;
 use crate::engine::client::{Client, ClientFlags};
 use crate::engine::command::{Row, Run};
 use crate::engine::context::{AdminCtx, Block, Ctx};
-use crate::engine::core::{Attention, Core, Kept, Scratch, Worker};
+use crate::engine::core::{Attention, Core, Kept, Locks, Scratch, Worker};
 use crate::engine::evicting;
 use crate::engine::expiring;
 use crate::engine::fiber;
@@ -77,7 +78,7 @@ pub fn execute(
     args: Args<'_>,
     reply: &mut Reply,
     found: Result<&'static Row, CmdError>,
-    hash: Option<u64>,
+    known: Known,
 ) {
     let core = worker.core;
     let mut confirms = false;
@@ -110,7 +111,7 @@ pub fn execute(
             } else if row.spec().name == "exec" {
                 transaction::exec(worker, env, session, row, args, reply);
             } else {
-                run_alone(worker, env, session, row, args, reply, hash);
+                run_alone(worker, env, session, row, args, reply, known);
             }
             if monitored {
                 monitor::feed(core, &session.client.addr, session.db, row, &args);
@@ -224,15 +225,20 @@ fn run_alone(
     row: &'static Row,
     args: Args<'_>,
     reply: &mut Reply,
-    hash: Option<u64>,
+    known: Known,
 ) {
     let core = worker.core;
-    let hash = match (hash, row.only_key) {
+    let hash = match (known.hash, row.only_key) {
         (None, Some(position)) => Some(hash_bytes(args.word(position))),
         (hash, _) => hash,
     };
     let scripts = row.only_key.is_none() && fiber::runs_script(row);
-    let kept = if scripts { worker.take_kept() } else { None };
+    let locks = match hash {
+        _ if scripts => Some(Locks::All),
+        Some(hash) if row.only_key.is_some() => Some(Locks::One(shard_of(hash))),
+        _ => None,
+    };
+    let kept = locks.and_then(|locks| worker.take_kept(locks));
     let since = kept.as_ref().map_or_else(|| worker.clock.get(), |kept| kept.since);
     let taken = kept.map(|kept| kept.hold).or_else(|| lock(core, session, row, &args, hash));
     let Some(mut hold) = taken else {
@@ -260,15 +266,18 @@ fn run_alone(
     }
     let left = settle::settle(worker, env, &mut scratch, &mut hold, &mut session.wrote);
     worker.keep_scratch(scratch);
-    if scripts && left.is_empty() && worker.clock.get().duration_since(since) < KEPT_MAX {
-        drop(worker.keep(Kept { hold, since }));
+    let leaves = scripts || known.same_shard_next && !core.has_attention(Attention::ANY);
+    if let Some(locks) = locks.filter(|_| leaves && left.is_empty())
+        && worker.clock.get().duration_since(since) < KEPT_MAX
+    {
+        drop(worker.keep(locks, Kept { hold, since }));
         return;
     }
     drop(hold);
     settle::serve_left(worker, left);
 }
 
-/// How long all shards are held for scripts that follow each other.
+/// How long locks are held for commands that follow each other.
 const KEPT_MAX: Duration = Duration::from_micros(300);
 
 /// Runs one command of a unit and puts what it tells the journal into the unit's record.

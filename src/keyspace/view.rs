@@ -340,6 +340,7 @@ impl<'a> DbView<'a> {
     }
 
     /// Opens a collection for writing; `None` when the key is absent.
+    #[inline]
     pub fn open<'v, 'k, T: Variant>(
         &'v mut self,
         key: &'k [u8],
@@ -356,6 +357,7 @@ impl<'a> DbView<'a> {
     }
 
     /// Opens a collection for writing, an empty one when the key is absent.
+    #[inline]
     pub fn open_or_create<'v, 'k, T: Variant>(
         &'v mut self,
         key: &'k [u8],
@@ -364,6 +366,7 @@ impl<'a> DbView<'a> {
     }
 
     /// Opens a collection for writing, the one that `make` gives when the key is absent.
+    #[inline]
     pub fn open_or_make<'v, 'k, T: Variant>(
         &'v mut self,
         key: &'k [u8],

@@ -13,10 +13,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::base::clock::{self, Steady, UnixMs};
+use crate::engine::ahead::Known;
 use crate::engine::blocking::{Busy, Waiter};
 use crate::engine::client::Client;
 use crate::engine::command::Row;
-use crate::engine::core::{Attention, Core, Worker};
+use crate::engine::core::{Attention, Core, Locks, Worker};
 use crate::engine::fiber::{self, Fiber, Step};
 use crate::engine::session::Session;
 use crate::engine::{
@@ -24,6 +25,7 @@ use crate::engine::{
     transaction,
 };
 use crate::keyspace::effects::Env;
+use crate::keyspace::lock::shard_of;
 use crate::keyspace::shard::Ticket;
 use crate::net::io::{Socket, poll_read, poll_write};
 use crate::persist::journal::{Durable, LogOffset};
@@ -199,7 +201,7 @@ impl<S: Socket> Connection<S> {
                 if self.postponed {
                     break;
                 }
-                self.execute_one(&core.env(), done, None);
+                self.execute_one(&core.env(), done, None, false);
                 done += 1;
                 continue;
             }
@@ -249,7 +251,7 @@ impl<S: Socket> Connection<S> {
         self.now = env.now;
         let group = (count - from).min(ahead::REQUESTS);
         if group == 1 {
-            self.execute_one(&env, from, None);
+            self.execute_one(&env, from, None, false);
             return 1;
         }
         let mut found: [Option<Found>; ahead::REQUESTS] = [const { None }; ahead::REQUESTS];
@@ -268,8 +270,11 @@ impl<S: Socket> Connection<S> {
         };
         let args = |index| self.parser.request(from + index, &self.input);
         ahead::look_further(core.keyspace, self.session.db, group, look, args);
-        for (index, slot) in found.into_iter().enumerate().take(group) {
-            self.execute_one(&env, from + index, slot);
+        for index in 0..group {
+            let shard = |slot: &Option<Found>| slot.as_ref()?.1.map(shard_of);
+            let next = found.get(index + 1).and_then(shard);
+            let same_shard_next = next.is_some() && next == shard(&found[index]);
+            self.execute_one(&env, from + index, found[index].take(), same_shard_next);
             if self.session.waiting.is_some() || self.session.closing || self.aside.is_some() {
                 return index + 1;
             }
@@ -277,24 +282,29 @@ impl<S: Socket> Connection<S> {
         group
     }
 
-    fn execute_one(&mut self, env: &Env, index: usize, found: Option<Found>) {
+    fn execute_one(&mut self, env: &Env, index: usize, found: Option<Found>, same: bool) {
         let args = self.parser.request(index, &self.input);
         if args.count() == 0 {
             return;
         }
         let (row, hash) = found.unwrap_or_else(|| (gate::find(self.worker.core, &args), None));
         let scripts = row.as_ref().is_ok_and(|row| fiber::runs_script(row));
-        if !scripts || self.session.multi.is_some() {
-            self.worker.release_kept();
-        }
+        let on_fiber = row.as_ref().is_ok_and(|row| fiber::is_for(row, &self.session));
+        let needs = match (scripts, hash) {
+            (true, _) => Some(Locks::All),
+            (false, Some(hash)) if !on_fiber => Some(Locks::One(shard_of(hash))),
+            _ => None,
+        };
+        self.worker.release_unless(needs.filter(|_| self.session.multi.is_none()));
         if let Ok(row) = row
-            && fiber::is_for(row, &self.session)
+            && on_fiber
         {
             let args = args.to_owned();
             self.execute_script(*env, row, args);
             return;
         }
-        dispatch::execute(&self.worker, env, &mut self.session, args, &mut self.reply, row, hash);
+        let known = Known { hash, same_shard_next: same };
+        dispatch::execute(&self.worker, env, &mut self.session, args, &mut self.reply, row, known);
     }
 
     /// A script runs on a stack of its own, so that it can step aside.
@@ -305,7 +315,15 @@ impl<S: Socket> Connection<S> {
         let reply = std::mem::take(&mut self.reply);
         let worker = Rc::clone(&self.worker);
         let run = move |(mut session, mut reply): Taken| {
-            dispatch::execute(&worker, &env, &mut session, args.args(), &mut reply, Ok(row), None);
+            dispatch::execute(
+                &worker,
+                &env,
+                &mut session,
+                args.args(),
+                &mut reply,
+                Ok(row),
+                Known::default(),
+            );
             (session, reply)
         };
         let fiber = Fiber::new(move || run((session, reply)));

@@ -81,90 +81,101 @@ impl PartialEq for Item<'_> {
     }
 }
 
-/// An element's encoding: head, data and trailing length, ready to be joined.
+/// An element's encoding: head, data and trailing length, ready to be joined. What is short is held in
+/// numbers, lowest byte first: those stay in registers.
 pub(super) struct Encoded<'a> {
-    head: [u8; 9],
-    head_len: usize,
+    tag: u8,
+    /// What follows the tag in the head.
+    more: u64,
+    more_len: usize,
     data: &'a [u8],
-    back: [u8; 5],
+    back: u64,
     back_len: usize,
 }
 
+/// The short parts of an entry as bytes: its head, and its trailing length.
+pub(super) struct Edges {
+    head: [u8; 9],
+    back: [u8; 8],
+}
+
 impl<'a> Encoded<'a> {
+    #[inline]
     pub(super) fn of(item: Item<'a>) -> Encoded<'a> {
-        let mut head = [0; 9];
-        let (head_len, data) = match item {
-            Item::Int(value) => (encode_int(value, &mut head), &b""[..]),
-            Item::Bytes(bytes) => (encode_string_head(bytes.len(), &mut head), bytes),
+        let ((tag, more, more_len), data) = match item {
+            Item::Int(value) => (int_head(value), &b""[..]),
+            Item::Bytes(bytes) => (string_head(bytes.len()), bytes),
         };
-        let mut back = [0; 5];
-        let back_len = encode_back(head_len + data.len(), &mut back);
-        Encoded { head, head_len, data, back, back_len }
+        let (back, back_len) = encode_back(1 + more_len + data.len());
+        Encoded { tag, more, more_len, data, back, back_len }
     }
 
+    #[inline]
     pub(super) fn len(&self) -> usize {
-        self.head_len + self.data.len() + self.back_len
+        1 + self.more_len + self.data.len() + self.back_len
     }
 
     /// Writes the entry to the beginning of `out`, which has room for it.
     #[inline]
     pub(super) fn write_to(&self, out: &mut [u8]) {
-        let mut at = 0;
-        for part in self.parts() {
-            out[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
-        }
+        let (head, rest) = out.split_at_mut(1 + self.more_len);
+        let (data, back) = rest.split_at_mut(self.data.len());
+        head[0] = self.tag;
+        put(&mut head[1..], self.more);
+        data.copy_from_slice(self.data);
+        put(&mut back[..self.back_len], self.back);
     }
 
-    pub(super) fn parts(&self) -> [&[u8]; 3] {
-        [&self.head[..self.head_len], self.data, &self.back[..self.back_len]]
+    pub(super) fn edges(&self) -> Edges {
+        let mut head = [self.tag; 9];
+        head[1..].copy_from_slice(&self.more.to_le_bytes());
+        Edges { head, back: self.back.to_le_bytes() }
+    }
+
+    /// The entry's parts; `edges` are its own.
+    pub(super) fn parts<'e>(&'e self, edges: &'e Edges) -> [&'e [u8]; 3] {
+        [&edges.head[..1 + self.more_len], self.data, &edges.back[..self.back_len]]
     }
 }
 
-fn encode_int(value: i64, out: &mut [u8; 9]) -> usize {
-    let bytes = value.to_le_bytes();
-    let (tag, width) = match value {
-        0..=127 => {
-            out[0] = value as u8;
-            return 1;
-        }
+/// Writes the lowest bytes of a number, as many as there is room for. They are few, mostly one.
+#[inline]
+fn put(out: &mut [u8], value: u64) {
+    match out {
+        [] => {}
+        [only] => *only = value as u8,
+        out => out.copy_from_slice(&value.to_le_bytes()[..out.len()]),
+    }
+}
+
+/// Tag of an integer, what follows it, and how many bytes that is.
+fn int_head(value: i64) -> (u8, u64, usize) {
+    match value {
+        0..=127 => (value as u8, 0, 0),
         -4096..=4095 => {
-            let low = (value & 0x1fff) as u16;
-            out[0] = 0xc0 | (low >> 8) as u8;
-            out[1] = low as u8;
-            return 2;
+            let bits = (value & 0x1fff) as u16;
+            (0xc0 | (bits >> 8) as u8, u64::from(bits & 0xff), 1)
         }
-        -0x8000..=0x7fff => (0xf1, 2),
-        -0x80_0000..=0x7f_ffff => (0xf2, 3),
-        -0x8000_0000..=0x7fff_ffff => (0xf3, 4),
-        _ => (0xf4, 8),
-    };
-    out[0] = tag;
-    out[1..=width].copy_from_slice(&bytes[..width]);
-    1 + width
+        -0x8000..=0x7fff => (0xf1, value as u64, 2),
+        -0x80_0000..=0x7f_ffff => (0xf2, value as u64, 3),
+        -0x8000_0000..=0x7fff_ffff => (0xf3, value as u64, 4),
+        _ => (0xf4, value as u64, 8),
+    }
 }
 
-fn encode_string_head(len: usize, out: &mut [u8; 9]) -> usize {
+/// The same for a string of so many bytes.
+#[inline]
+fn string_head(len: usize) -> (u8, u64, usize) {
     match len {
-        0..64 => {
-            out[0] = 0x80 | len as u8;
-            1
-        }
-        64..4096 => {
-            out[0] = 0xe0 | (len >> 8) as u8;
-            out[1] = len as u8;
-            2
-        }
-        _ => {
-            out[0] = 0xf0;
-            out[1..5].copy_from_slice(&(len as u32).to_le_bytes());
-            5
-        }
+        0..64 => (0x80 | len as u8, 0, 0),
+        64..4096 => (0xe0 | (len >> 8) as u8, len as u64 & 0xff, 1),
+        _ => (0xf0, len as u64, 4),
     }
 }
 
 /// Bytes that the trailing length of an entry of `len` takes. The bounds are one lower than seven
 /// bits a byte would allow, and part of the format.
+#[inline]
 pub(super) fn back_size(len: usize) -> usize {
     match len {
         0..=127 => 1,
@@ -175,13 +186,16 @@ pub(super) fn back_size(len: usize) -> usize {
     }
 }
 
-pub(super) fn encode_back(len: usize, out: &mut [u8; 5]) -> usize {
+/// The trailing length, lowest byte first, and how many bytes it takes.
+#[inline]
+pub(super) fn encode_back(len: usize) -> (u64, usize) {
     let size = back_size(len);
-    for (at, byte) in out[..size].iter_mut().enumerate() {
-        let group = (len >> (7 * (size - 1 - at))) as u8 & 0x7f;
-        *byte = if at == 0 { group } else { group | 0x80 };
+    let mut back = 0;
+    for at in 0..size {
+        let group = (len >> (7 * (size - 1 - at))) as u64 & 0x7f;
+        back |= (if at == 0 { group } else { group | 0x80 }) << (8 * at);
     }
-    size
+    (back, size)
 }
 
 /// Reads a trailing length that ends right before `end`.

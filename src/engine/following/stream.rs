@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::base::clock;
 use crate::base::num::parse_u64;
+use crate::engine::ahead::Known;
 use crate::engine::client::Client;
 use crate::engine::core::{Core, Worker};
 use crate::engine::session::Session;
@@ -142,7 +143,15 @@ impl<'w> Stream<'w> {
         let core = self.worker.core;
         let found = gate::find(core, &args);
         let session = &mut self.session;
-        dispatch::execute(self.worker, env, session, args, &mut self.reply, found, None);
+        dispatch::execute(
+            self.worker,
+            env,
+            session,
+            args,
+            &mut self.reply,
+            found,
+            Known::default(),
+        );
         if self.reply.bytes().first() == Some(&b'-') {
             self.errors += 1;
             if self.errors <= ERRORS_TOLD {

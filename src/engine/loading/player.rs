@@ -10,6 +10,7 @@ use std::thread;
 
 use crate::base::clock::UnixMs;
 use crate::config::Config;
+use crate::engine::ahead::Known;
 use crate::engine::client::Client;
 use crate::engine::command::Row;
 use crate::engine::core::{Core, Worker};
@@ -239,7 +240,15 @@ impl Player {
         let core = self.worker.core;
         let Ahead { args, row, hash, ends } = *ahead;
         let (env, session, reply) = (&self.env, &mut self.session, &mut self.reply);
-        dispatch::execute(&self.worker, env, session, args, reply, Ok(row), hash);
+        dispatch::execute(
+            &self.worker,
+            env,
+            session,
+            args,
+            reply,
+            Ok(row),
+            Known { hash, ..Known::default() },
+        );
         if self.reply.bytes().first() == Some(&b'-') {
             self.errors += 1;
             if self.errors <= REPLAY_ERRORS_TOLD {
