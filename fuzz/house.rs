@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use rekeep::base::clock::UnixMs;
 use rekeep::command;
 use rekeep::config::{Config, Permission};
+use rekeep::engine::ahead::Known;
 use rekeep::engine::client::Client;
 use rekeep::engine::core::{Core, Garbage, Worker};
 use rekeep::engine::session::Session;
@@ -125,7 +126,7 @@ impl House {
         let env = Env { now: NOW, ..self.core.env() };
         let found = gate::find(self.core, &args.args());
         let (session, reply) = (&mut self.session, &mut self.reply);
-        dispatch::execute(&self.worker, &env, session, args.args(), reply, found, None);
+        dispatch::execute(&self.worker, &env, session, args.args(), reply, found, Known::default());
         let bytes = std::mem::take(reply.buffer());
         if self.session.waiting.is_some() {
             self.connect();

@@ -90,12 +90,14 @@ impl Quicklist {
             return;
         }
         let chunk = &mut self.chunks[0];
-        let gapped = |node: &Node| matches!(node.data, Data::Gapped(_));
-        let plain = |node: &Node| matches!(node.data, Data::Plain(_));
-        let others = chunk.nodes.iter().filter(|node| !gapped(node)).count();
-        let bytes: usize = chunk.nodes.iter().map(|node| node.size() - EMPTY_LISTPACK).sum();
-        let small = bytes + EMPTY_LISTPACK <= bytes_max && chunk.len <= count_max;
-        if others == chunk.nodes.len() || others > 1 || !small || chunk.nodes.iter().any(plain) {
+        let (mut bytes, mut others) = (EMPTY_LISTPACK, 0);
+        for node in &chunk.nodes {
+            let Some(listpack) = node.listpack() else { return };
+            bytes += listpack.as_bytes().len() - EMPTY_LISTPACK;
+            others += usize::from(matches!(node.data, Data::Packed(_)));
+        }
+        let small = bytes <= bytes_max && chunk.len <= count_max;
+        if !small || others > 1 || others == chunk.nodes.len() {
             return;
         }
         let behind = chunk.nodes.split_off(1);

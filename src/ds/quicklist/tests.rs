@@ -239,6 +239,18 @@ fn a_short_list_is_one_listpack_again_in_spite_of_its_ends() {
 }
 
 #[test]
+fn small_plain_nodes_from_a_file_stay_nodes() {
+    let mut list = Quicklist::new(Fill::from_setting(-2), 0);
+    list.push_plain(Box::from(&b"x"[..]));
+    list.push_plain(Box::from(&b""[..]));
+    assert!(list.take_single(4096, 60).is_none());
+    list.push(Side::Head, b"a");
+    assert!(list.take_single(4096, 60).is_none());
+    check(&list);
+    assert_eq!(list.node_count(), 3);
+}
+
+#[test]
 fn big_elements_are_plain_nodes() {
     let mut list = Quicklist::new(Fill::from_setting(-2), 0);
     list.push(Side::Tail, b"a");
