@@ -1,5 +1,5 @@
-//! A connection: reads once as much as there is, executes what is complete, and writes the replies
-//! once, when the journal allows.
+//! A connection: reads once as much as there is, executes what is complete, and hands the replies to the
+//! outbox, which sends them once, when the journal allows.
 //!
 //! A client that does not read its replies does not stop its requests from being executed: both
 //! directions are served in one poll, and `client-output-buffer-limit` bounds what waits.
@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+use tokio::io::AsyncRead;
 
 use crate::base::clock::{self, Steady, UnixMs};
 use crate::engine::ahead::Known;
@@ -27,7 +29,8 @@ use crate::engine::{
 use crate::keyspace::effects::Env;
 use crate::keyspace::lock::shard_of;
 use crate::keyspace::shard::Ticket;
-use crate::net::io::{Socket, poll_read, poll_write};
+use crate::net::io::poll_read;
+use crate::net::outbox::{MAIL_BYTES_KEPT, Outbox, Outlet, Sender};
 use crate::persist::journal::{Durable, LogOffset};
 use crate::resp::args::OwnedArgs;
 use crate::resp::error::CmdError;
@@ -42,10 +45,6 @@ const INPUT_BYTES_FIRST: usize = 4 * 1024;
 const INPUT_BYTES_GROWN: usize = 64 * 1024;
 /// Query buffers larger than this are given back when they are empty.
 const INPUT_BYTES_KEPT: usize = 256 * 1024;
-/// Reply buffers larger than this are given back when they are empty.
-const OUTPUT_BYTES_KEPT: usize = 64 * 1024;
-/// So are those that grew for messages of this size: many clients get the same.
-const MAIL_BYTES_KEPT: usize = 4 * 1024;
 /// Replies of this size are handed to the socket before more requests are executed.
 const OUTPUT_BYTES_A_TURN: usize = 1024 * 1024;
 /// A client that leaves so much unread has no more requests executed until it reads.
@@ -54,14 +53,17 @@ const OUTPUT_BYTES_HELD: usize = 64 * 1024 * 1024;
 /// See the module.
 pub struct Connection<S> {
     socket: S,
+    outlet: Rc<Outlet>,
+    outbox: Rc<Outbox>,
     worker: Rc<Worker>,
     session: Session,
     parser: Parser,
     input: Vec<u8>,
+    /// What the outlet has not been given yet.
     reply: Reply,
-    /// Bytes of the reply buffer that are sent.
-    sent: usize,
-    /// The reply buffer has grown for what others have sent: it is given back when it is empty.
+    /// How far the journal is to be written before that leaves.
+    after: LogOffset,
+    /// The reply buffer has grown for what others have sent.
     mailed: bool,
     /// The moment of the last requests.
     now: UnixMs,
@@ -94,19 +96,26 @@ enum Wake {
     Gone,
 }
 
-impl<S: Socket> Connection<S> {
+impl<S: AsyncRead + Unpin> Connection<S> {
     /// A connection that was just accepted.
-    pub fn new(socket: S, worker: Rc<Worker>, client: Arc<Client>) -> Connection<S> {
+    pub fn new(
+        (socket, sender): (S, Sender),
+        worker: Rc<Worker>,
+        outbox: Rc<Outbox>,
+        client: Arc<Client>,
+    ) -> Connection<S> {
         let account = Arc::clone(worker.core.users.default_account());
         let authenticated = worker.core.users.default_is_open();
         Connection {
             socket,
+            outlet: Rc::new(Outlet::new(sender)),
+            outbox,
             worker,
             session: Session::new(client, account, authenticated),
             parser: Parser::default(),
             input: Vec::new(),
             reply: Reply::new(Protocol::Resp2),
-            sent: 0,
+            after: LogOffset::default(),
             mailed: false,
             now: UnixMs::now(),
             soft_since: None,
@@ -119,6 +128,7 @@ impl<S: Socket> Connection<S> {
     pub async fn serve(mut self) {
         poll_fn(|context| {
             self.session.client.set_waker(context.waker());
+            self.outlet.set_task(context.waker());
             Poll::Ready(())
         })
         .await;
@@ -142,7 +152,7 @@ impl<S: Socket> Connection<S> {
             }
             evicting_clients::run(self.core(), &self.core().config.load());
             if more {
-                poll_fn(|context| self.poll_output(context)).await?;
+                poll_fn(|context| Poll::Ready(self.send(context))).await?;
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -184,9 +194,11 @@ impl<S: Socket> Connection<S> {
         self.parser.parse(&mut self.input, allowed);
         let count = self.parser.count();
         let mut done = 0;
+        self.outlet.lend(self.reply.buffer());
         let before = self.reply.len();
         self.publish_buffers();
         let began = clock::steady();
+        self.outbox.hurry(began);
         self.worker.clock.set(began);
         self.worker.begin_batch();
         while done < count.min(REQUESTS_A_TURN)
@@ -194,7 +206,7 @@ impl<S: Socket> Connection<S> {
             && !self.session.closing
             && self.aside.is_none()
             && self.reply.len() - before < OUTPUT_BYTES_A_TURN
-            && self.reply.len() - self.sent < OUTPUT_BYTES_HELD
+            && self.unsent() < OUTPUT_BYTES_HELD
         {
             if core.has_attention(Attention::PAUSED) {
                 self.postpone(self.is_held_back(done));
@@ -394,10 +406,12 @@ impl<S: Socket> Connection<S> {
             let id = self.session.client.id;
             self.worker.core.persist.backlog.lag(id)
         });
-        let unsent = (self.reply.len() - self.sent) as u64 + lag.unwrap_or(0);
-        figures.output_bytes.store(unsent, Ordering::Relaxed);
-        figures.reply_room.store(self.reply.capacity() as u64, Ordering::Relaxed);
-        let used = self.input.capacity() + self.reply.capacity() + self.session.memory_bytes();
+        // What leaves at the end of the turn is not waited for.
+        let stalled = if self.outlet.is_stalled() { self.unsent() } else { self.reply.len() };
+        figures.output_bytes.store(stalled as u64 + lag.unwrap_or(0), Ordering::Relaxed);
+        let room = self.reply.capacity() + self.outlet.capacity();
+        figures.reply_room.store(room as u64, Ordering::Relaxed);
+        let used = self.input.capacity() + room + self.session.memory_bytes();
         self.count_memory(used as u64);
     }
 
@@ -412,7 +426,12 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Waits until the journal is as durable as the replies need.
+    /// Bytes of replies that have not left.
+    fn unsent(&self) -> usize {
+        self.reply.len() + self.outlet.unsent_bytes()
+    }
+
+    /// Waits until the disk has what the replies depend on, where that is needed.
     async fn release(&mut self) {
         let wrote = std::mem::take(&mut self.session.wrote);
         if wrote != LogOffset::default() {
@@ -421,17 +440,14 @@ impl<S: Socket> Connection<S> {
     }
 
     async fn await_journal(&mut self, upto: LogOffset) {
+        self.after = self.after.max(upto);
         let journal = &self.core().persist.journal;
-        if journal.written() < upto {
-            // Let the neighbours append first: one write serves all of them.
-            tokio::task::yield_now().await;
-            journal.flush_to(upto);
-        }
-        let needed = journal.needed(self.session.durability);
-        if journal.written() < upto {
-            poll_fn(|context| journal.poll_durable(upto, Durable::Written, context)).await;
-        }
-        if needed == Durable::Synced {
+        if journal.needed(self.session.durability, self.now) == Durable::Synced {
+            if journal.written() < upto {
+                // Let the neighbours append first: one write serves all of them.
+                tokio::task::yield_now().await;
+                journal.flush_to(upto);
+            }
             // The policy may have changed since the write, and nobody else may ask.
             journal.ask_sync(upto);
             if journal.synced() < upto {
@@ -452,37 +468,30 @@ impl<S: Socket> Connection<S> {
             self.await_journal(mail.after).await;
         }
         self.mailed |= mail.bytes.len() > MAIL_BYTES_KEPT;
+        self.outlet.lend(self.reply.buffer());
         self.reply.buffer().extend_from_slice(&mail.bytes);
     }
 
-    /// Sends what can be sent; ready once the socket takes no more or nothing is left.
-    fn poll_output(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.reply.len() {
-            let bytes = &self.reply.bytes()[self.sent..];
-            match poll_write(&mut self.socket, bytes, context) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => {
-                    self.sent += count;
-                    self.worker.stats.net_out.add(count as u64);
-                    self.worker.stats.writes.add(1);
+    /// Gives the replies to be sent at the end of the turn. What was left of those before is sent now,
+    /// as far as the socket takes it, and so is all that a replica gets.
+    fn send(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        loop {
+            let mailed = std::mem::take(&mut self.mailed);
+            self.outlet.take(self.reply.buffer(), self.after, mailed);
+            if self.session.replica.is_none() && !self.outlet.is_stalled() {
+                if self.outlet.has_work(&self.worker) {
+                    self.outbox.enlist(&self.outlet);
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Ready(Ok(())),
+                return Ok(());
             }
-        }
-        if self.sent > 0 {
-            self.sent = 0;
-            let out = self.reply.buffer();
-            out.clear();
-            if std::mem::take(&mut self.mailed) || out.capacity() > OUTPUT_BYTES_KEPT {
-                *out = Vec::new();
+            match self.outlet.poll_send(&self.worker, context) {
+                Poll::Ready(sent) => sent?,
+                Poll::Pending => return Ok(()),
             }
-        }
-        match &self.session.replica {
-            Some(replica) if replica.feed(self.worker.core, self.reply.buffer()) => {
-                self.poll_output(context)
+            match &self.session.replica {
+                Some(replica) if replica.feed(self.worker.core, self.reply.buffer()) => {}
+                _ => return Ok(()),
             }
-            _ => Poll::Ready(Ok(())),
         }
     }
 
@@ -512,9 +521,7 @@ impl<S: Socket> Connection<S> {
     }
 
     fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Wake>> {
-        if let Poll::Ready(Err(error)) = self.poll_output(context) {
-            return Poll::Ready(Err(error));
-        }
+        self.send(context)?;
         if self.session.client.is_signaled() {
             return Poll::Ready(Ok(Wake::Mail));
         }
@@ -542,7 +549,7 @@ impl<S: Socket> Connection<S> {
         self.parser.count() > 0
             && self.session.waiting.is_none()
             && !self.postponed
-            && self.reply.len() - self.sent < OUTPUT_BYTES_HELD
+            && self.unsent() < OUTPUT_BYTES_HELD
     }
 
     /// Room for the next read: what the unfinished argument lacks, or a page that grows when reads
@@ -571,7 +578,7 @@ impl<S: Socket> Connection<S> {
         }
         let id = self.session.client.id;
         let lag = self.session.replica.as_ref().map(|_| self.core().persist.backlog.lag(id));
-        let unsent = (self.reply.len() - self.sent) as u64 + lag.unwrap_or(0);
+        let unsent = self.unsent() as u64 + lag.unwrap_or(0);
         if unsent == 0 {
             self.soft_since = None;
             return false;
@@ -605,18 +612,8 @@ impl<S: Socket> Connection<S> {
 
     /// Sends what is left before the connection closes.
     async fn drain(&mut self) -> io::Result<()> {
-        poll_fn(|context| {
-            while self.sent < self.reply.len() {
-                let bytes = &self.reply.bytes()[self.sent..];
-                match poll_write(&mut self.socket, bytes, context) {
-                    Poll::Ready(Ok(count)) => self.sent += count,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-            Poll::Ready(Ok(()))
-        })
-        .await
+        self.outlet.take(self.reply.buffer(), self.after, false);
+        poll_fn(|context| self.outlet.poll_send(&self.worker, context)).await
     }
 
     /// The client has gone: nothing waits for it, watches for it or is delivered to it any more.
@@ -638,6 +635,7 @@ impl<S: Socket> Connection<S> {
             tokio::time::sleep(BUSY_PAUSE).await;
         }
         (self.input, self.reply) = (Vec::new(), Reply::new(Protocol::Resp2));
+        self.outlet.close();
         core.clients.gave_back(&self.session.client);
     }
 }

@@ -1,20 +1,15 @@
-//! Reading and writing without waiting, inside a poll.
+//! Reading without waiting, inside a poll.
 #![allow(unsafe_code)] // Reading into the uninitialized end of a buffer.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// A socket of any kind.
-pub trait Socket: AsyncRead + AsyncWrite + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Socket for S {}
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// Reads once into the room behind `buffer`'s bytes; 0 at the end of the stream.
 pub fn poll_read(
-    socket: &mut impl Socket,
+    socket: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
@@ -26,13 +21,4 @@ pub fn poll_read(
     // SAFETY: `filled` bytes behind the old length were initialized by the read.
     unsafe { buffer.set_len(len) };
     Poll::Ready(Ok(count))
-}
-
-/// Writes once.
-pub fn poll_write(
-    socket: &mut impl Socket,
-    bytes: &[u8],
-    context: &mut Context<'_>,
-) -> Poll<io::Result<usize>> {
-    Pin::new(socket).poll_write(context, bytes)
 }

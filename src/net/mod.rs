@@ -3,4 +3,5 @@
 pub mod connection;
 pub mod io;
 pub mod listener;
+pub mod outbox;
 pub mod threads;

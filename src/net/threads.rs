@@ -11,6 +11,7 @@ use crate::base::clock::UnixMs;
 use crate::engine::client::{Client, ClientFlags};
 use crate::engine::core::{Core, Worker};
 use crate::net::connection::Connection;
+use crate::net::outbox::{Outbox, Sender};
 
 /// A connection on its way to its thread.
 pub enum Accepted {
@@ -53,8 +54,10 @@ impl Threads {
 
 async fn take_in(core: &'static Core, mut receiver: UnboundedReceiver<Accepted>) {
     let worker = Rc::new(Worker::new(core));
+    let outbox = Rc::new(Outbox::new(Rc::clone(&worker)));
+    tokio::task::spawn_local(Rc::clone(&outbox).serve());
     while let Some(accepted) = receiver.recv().await {
-        let worker = Rc::clone(&worker);
+        let (worker, outbox) = (Rc::clone(&worker), Rc::clone(&outbox));
         match accepted {
             Accepted::Tcp(stream) => {
                 let client = tcp_client(core, &stream);
@@ -65,7 +68,10 @@ async fn take_in(core: &'static Core, mut receiver: UnboundedReceiver<Accepted>)
                     continue;
                 };
                 core.clients.arrived(Some(Arc::clone(&client)));
-                tokio::task::spawn_local(Connection::new(stream, worker, client).serve());
+                let (receiver, sender) = stream.into_split();
+                let halves = (receiver, Sender::Tcp(sender));
+                let connection = Connection::new(halves, worker, outbox, client);
+                tokio::task::spawn_local(connection.serve());
             }
             Accepted::Unix(stream) => {
                 let client = unix_client(core, &stream);
@@ -74,7 +80,10 @@ async fn take_in(core: &'static Core, mut receiver: UnboundedReceiver<Accepted>)
                     continue;
                 };
                 core.clients.arrived(Some(Arc::clone(&client)));
-                tokio::task::spawn_local(Connection::new(stream, worker, client).serve());
+                let (receiver, sender) = stream.into_split();
+                let halves = (receiver, Sender::Unix(sender));
+                let connection = Connection::new(halves, worker, outbox, client);
+                tokio::task::spawn_local(connection.serve());
             }
         }
     }

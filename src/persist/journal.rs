@@ -453,19 +453,17 @@ impl Journal {
 
     /// What replies wait for under a policy, or the present one. Under `everysec` that is the kernel, unless
     /// the disk has fallen so far behind that more than two seconds could be lost.
-    pub fn needed(&self, policy: Option<SyncPolicy>) -> Durable {
+    pub fn needed(&self, policy: Option<SyncPolicy>, now: UnixMs) -> Durable {
         match policy.unwrap_or(self.policy()) {
             SyncPolicy::Always => Durable::Synced,
-            SyncPolicy::EverySec if self.is_late() => Durable::Synced,
+            SyncPolicy::EverySec if self.is_late(now) => Durable::Synced,
             SyncPolicy::EverySec | SyncPolicy::No => Durable::Written,
         }
     }
 
-    fn is_late(&self) -> bool {
+    fn is_late(&self, now: UnixMs) -> bool {
         let since = self.unsynced_since.load(Ordering::Relaxed);
-        since != 0
-            && !self.paused.load(Ordering::Relaxed)
-            && UnixMs::now().0.saturating_sub(since) > LATE_MS
+        since != 0 && !self.paused.load(Ordering::Relaxed) && now.0.saturating_sub(since) > LATE_MS
     }
 
     /// Whether a sync has failed, so that only a rewrite can make the data durable.

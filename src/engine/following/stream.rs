@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::clock;
+use crate::base::clock::{self, UnixMs};
 use crate::base::num::parse_u64;
 use crate::engine::ahead::Known;
 use crate::engine::client::Client;
@@ -94,7 +94,7 @@ impl<'w> Stream<'w> {
         let error = parser.error().map(ToString::to_string);
         (self.parser, self.input) = (parser, input);
         core.persist.journal.flush();
-        if core.persist.journal.needed(None) == Durable::Synced {
+        if core.persist.journal.needed(None, UnixMs::now()) == Durable::Synced {
             core.persist.journal.ask_sync(self.session.wrote);
         }
         error.map_or(Ok(()), Err)
