@@ -266,10 +266,6 @@ impl Outbox {
                 Poll::Ready(())
             })
             .await;
-            if demanded(&self.waiting.borrow()) > self.worker.core.persist.journal.written() {
-                // One write also for those who are ready by now.
-                tokio::task::yield_now().await;
-            }
             self.flush();
         }
     }
