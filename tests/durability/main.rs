@@ -12,3 +12,4 @@ mod lagging;
 mod rebasing;
 mod switching;
 mod tools;
+mod unheard;
