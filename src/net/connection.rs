@@ -435,19 +435,21 @@ impl<S: AsyncRead + Unpin> Connection<S> {
     async fn release(&mut self) {
         let wrote = std::mem::take(&mut self.session.wrote);
         if wrote != LogOffset::default() {
-            self.await_journal(wrote).await;
+            self.await_journal(wrote, self.now).await;
         }
     }
 
-    async fn await_journal(&mut self, upto: LogOffset) {
+    async fn await_journal(&mut self, upto: LogOffset, now: UnixMs) {
         self.after = self.after.max(upto);
         let journal = &self.core().persist.journal;
-        if journal.needed(self.session.durability, self.now) == Durable::Synced {
+        if journal.needed(self.session.durability, now) == Durable::Synced {
             if journal.written() < upto {
                 // Let the neighbours append first: one write serves all of them.
                 tokio::task::yield_now().await;
                 journal.flush_to(upto);
             }
+            // What cannot be written is tried again by others; asking for a sync does not help it.
+            poll_fn(|context| journal.poll_durable(upto, Durable::Written, context)).await;
             // The policy may have changed since the write, and nobody else may ask.
             journal.ask_sync(upto);
             if journal.synced() < upto {
@@ -465,7 +467,7 @@ impl<S: AsyncRead + Unpin> Connection<S> {
             self.session.publish_figures();
         }
         if mail.after != LogOffset::default() {
-            self.await_journal(mail.after).await;
+            self.await_journal(mail.after, UnixMs::now()).await;
         }
         self.mailed |= mail.bytes.len() > MAIL_BYTES_KEPT;
         self.outlet.lend(self.reply.buffer());

@@ -50,6 +50,8 @@ pub const EXIT_FAILED: i32 = 1;
 const EXIT_PANIC: i32 = 70;
 /// By how much children step back behind the threads that serve clients.
 const NICENESS: i32 = 10;
+/// For how long they run at a time while others are ready, nanoseconds: the least that Linux knows.
+const PIECE_NS: u64 = 100_000;
 /// Keys between two reports.
 const REPORT_KEYS: u64 = 1024;
 /// Time between two looks at the pages copied on write; and those take that part of it at most.
@@ -141,12 +143,9 @@ pub fn fork_with(
 ) -> io::Result<Forked> {
     fork_piped(hold, |pipe| {
         heed_oom_score();
-        // SAFETY: system calls on integers; a child that may not step back, or leads no group, works
-        // all the same.
-        unsafe {
-            libc::setpgid(0, 0);
-            libc::nice(NICENESS);
-        }
+        // SAFETY: a system call on integers; a child that leads no group works all the same.
+        unsafe { libc::setpgid(0, 0) };
+        step_back();
         let measure_at = clock::steady() + MEASURE_EVERY;
         let mut reporter = Reporter { pipe, keys: 0, cow: 0, measure_at };
         match work(hold, &mut reporter) {
@@ -160,6 +159,24 @@ pub fn fork_with(
             }
         }
     })
+}
+
+/// Steps back behind the threads that serve clients: a smaller share of the processors, and that in
+/// small pieces, so that who becomes ready need not wait for the end of a long one. (Linux heeds the
+/// length since 6.12, `sched_setattr(2)`.)
+fn step_back() {
+    // SAFETY: system calls on integers and on a structure of ours, whose size they are told; all its
+    // bytes may be zero. A child that may not step back works all the same.
+    unsafe {
+        libc::nice(NICENESS);
+        let mut attr: libc::sched_attr = std::mem::zeroed();
+        let size = size_of::<libc::sched_attr>();
+        let got = libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, size, 0);
+        if got == 0 && attr.sched_policy == libc::SCHED_OTHER as u32 {
+            attr.sched_runtime = PIECE_NS;
+            libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0);
+        }
+    }
 }
 
 /// Forks a process that does `work` with its end of a pipe, and ends with that exit code.
