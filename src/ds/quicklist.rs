@@ -31,7 +31,7 @@ const CHUNK_MAX: usize = 256;
 const ELEMENT_OVERHEAD: usize = 8;
 /// Bytes of a node whose limit is a number of elements.
 const SIZE_SAFETY_LIMIT: usize = 8192;
-/// Bytes of a node that is left as it is when elements are taken from it.
+/// Bytes of a node that is left as it is when elements enter or leave it.
 const GAP_FROM: usize = 2048;
 /// Bytes of a listpack without elements.
 const EMPTY_LISTPACK: usize = 7;

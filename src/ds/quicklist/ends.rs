@@ -6,7 +6,7 @@
 //! long list as large as a node, which it becomes. And those of a large node are taken out together
 //! when one is wanted.
 
-use super::{At, Data, ELEMENT_OVERHEAD, EMPTY_LISTPACK, Fill, Node, Quicklist, Side};
+use super::{At, Data, ELEMENT_OVERHEAD, EMPTY_LISTPACK, Fill, GAP_FROM, Node, Quicklist, Side};
 use crate::ds::listpack::{GAPPED_ELEMENT_MAX, Gapped, Item, Room};
 
 /// Nodes of a list whose ends may have the room of a node.
@@ -26,6 +26,8 @@ impl Quicklist {
                 self.close(side);
                 return false;
             }
+            // Whatever settles an end would leave a small node behind each time.
+            (Data::Packed(listpack), true) if listpack.size() <= GAP_FROM => return false,
             (_, true) => self.push_gap(side),
             (_, false) => return false,
         }

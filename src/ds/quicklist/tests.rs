@@ -217,6 +217,20 @@ fn a_list_is_as_dense_whichever_end_it_grows_at() {
 }
 
 #[test]
+fn changes_at_an_end_leave_no_small_nodes_behind() {
+    for (side, index) in [(Side::Head, 0), (Side::Tail, usize::MAX)] {
+        let mut list = Quicklist::new(Fill::from_setting(-2), 0);
+        for value in 0..3000 {
+            list.push(side, format!("{value:050}").as_bytes());
+            let index = index.min(list.len() - 1);
+            assert!(list.set(index, format!("{value:060}").as_bytes()));
+        }
+        check(&list);
+        assert!(list.node_count() <= 3000 * 63 / GAP_FROM + 2, "{} nodes", list.node_count());
+    }
+}
+
+#[test]
 fn a_short_list_is_one_listpack_again_in_spite_of_its_ends() {
     for side in [Side::Head, Side::Tail] {
         let mut list = Quicklist::new(Fill::from_setting(-2), 0);
