@@ -47,6 +47,8 @@ const INPUT_BYTES_GROWN: usize = 64 * 1024;
 const INPUT_BYTES_KEPT: usize = 256 * 1024;
 /// Replies of this size are handed to the socket before more requests are executed.
 const OUTPUT_BYTES_A_TURN: usize = 1024 * 1024;
+/// So much is sent at once: until the end of the turn it would have left the processor's cache.
+const OUTPUT_BYTES_AT_ONCE: usize = 16 * 1024;
 /// A client that leaves so much unread has no more requests executed until it reads.
 const OUTPUT_BYTES_HELD: usize = 64 * 1024 * 1024;
 
@@ -474,13 +476,16 @@ impl<S: AsyncRead + Unpin> Connection<S> {
         self.reply.buffer().extend_from_slice(&mail.bytes);
     }
 
-    /// Gives the replies to be sent at the end of the turn. What was left of those before is sent now,
-    /// as far as the socket takes it, and so is all that a replica gets.
+    /// Gives the replies to be sent at the end of the turn. Large ones are sent now, as far as the socket
+    /// takes them, and so is what was left of those before, and all that a replica gets.
     fn send(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         loop {
             let mailed = std::mem::take(&mut self.mailed);
             self.outlet.take(self.reply.buffer(), self.after, mailed);
-            if self.session.replica.is_none() && !self.outlet.is_stalled() {
+            let at_once = self.outlet.is_stalled()
+                || self.session.replica.is_some()
+                || self.outlet.unsent_bytes() >= OUTPUT_BYTES_AT_ONCE;
+            if !at_once {
                 if self.outlet.has_work(&self.worker) {
                     self.outbox.enlist(&self.outlet);
                 }

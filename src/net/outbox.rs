@@ -145,6 +145,7 @@ impl Outlet {
         if let Some(error) = unsent.failed.take() {
             return Poll::Ready(Err(error));
         }
+        self.stalled.set(true);
         let journal = &worker.core.persist.journal;
         if unsent.after > journal.written() {
             journal.flush_to(unsent.after);
