@@ -405,10 +405,9 @@ impl Listpack {
         let mut added = 0;
         for item in items {
             let encoded = Encoded::of(item);
-            encoded
-                .parts(&encoded.edges())
-                .into_iter()
-                .for_each(|part| bytes.extend_from_slice(part));
+            let at = bytes.len();
+            bytes.resize(at + encoded.len(), 0);
+            encoded.write_to(&mut bytes[at..]);
             added += 1;
         }
         self.bytes.splice(self.view().end(), 0, &[&bytes]);

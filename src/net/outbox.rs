@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::net::{tcp, unix};
 
-use crate::base::clock::Steady;
+use crate::base::clock::{self, Steady};
 use crate::engine::core::Worker;
 use crate::persist::journal::{Durable, LogOffset};
 
@@ -133,10 +133,9 @@ impl Outlet {
         }
     }
 
-    /// Drops what was not sent. The journal is still written as far as that demanded.
+    /// Drops what was not sent.
     pub fn close(&self) {
-        let mut unsent = self.unsent.borrow_mut();
-        *unsent = Unsent { after: unsent.after, ..Unsent::default() };
+        *self.unsent.borrow_mut() = Unsent::default();
     }
 
     /// Sends for as long as the socket takes it; ready when nothing is left.
@@ -235,11 +234,13 @@ impl Outbox {
         waiting.push(Rc::clone(outlet));
     }
 
-    /// Sends what waits, if it has waited for long.
-    pub fn hurry(&self, now: Steady) {
-        if !self.waiting.borrow().is_empty() && now.duration_since(self.since.get()) > PATIENCE {
-            self.flush();
+    /// Sends what waits, if it has waited for long; gives the time after that.
+    pub fn hurry(&self, now: Steady) -> Steady {
+        if self.waiting.borrow().is_empty() || now.duration_since(self.since.get()) <= PATIENCE {
+            return now;
         }
+        self.flush();
+        clock::steady()
     }
 
     /// Writes the journal as far as what waits demands, then sends it.

@@ -451,8 +451,8 @@ impl Journal {
         });
     }
 
-    /// What replies wait for under a policy, or the present one. Under `everysec` that is the kernel, unless
-    /// the disk has fallen so far behind that more than two seconds could be lost.
+    /// What replies wait for `now` under a policy, or the present one. Under `everysec` that is the kernel,
+    /// unless the disk has fallen so far behind that more than two seconds could be lost.
     pub fn needed(&self, policy: Option<SyncPolicy>, now: UnixMs) -> Durable {
         match policy.unwrap_or(self.policy()) {
             SyncPolicy::Always => Durable::Synced,

@@ -34,12 +34,16 @@ fn writes_without_a_reply_are_written_at_the_end_of_the_turn() {
 }
 
 #[test]
-fn writes_of_clients_that_leave_are_written_at_the_end_of_the_turn() {
+fn writes_of_clients_that_are_cut_off_are_written_as_they_go() {
     let dir = tempfile::tempdir().unwrap();
     let server = start(dir.path(), AOF);
+    let limit = [&b"CONFIG"[..], b"SET", b"client-output-buffer-limit", b"normal 100000 0 0"];
+    assert_eq!(server.client().run_words(&limit), "+OK");
+    let script = "redis.call('set', KEYS[1], 'value') return string.rep('x', 200000)";
     let found = written_at_once(&server, 40, |time| {
-        let mut leaving = server.client();
-        leaving.send(&[b"SET", format!("key:{time}").as_bytes(), b"value"]);
+        let mut cut_off = server.client();
+        let key = format!("key:{time}");
+        assert_eq!(cut_off.run_words(&[b"EVAL", script.as_bytes(), b"1", key.as_bytes()]), "");
     });
     assert!(found >= 32, "{found} of 40");
 }

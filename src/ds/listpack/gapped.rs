@@ -123,6 +123,9 @@ impl Gapped {
     ) -> usize {
         let view = self.view();
         let (from, to, moved) = part(view, side.other(), may);
+        if moved == 0 {
+            return 0;
+        }
         let at = match side {
             Side::Head => HEADER,
             Side::Tail => listpack.view().end(),
@@ -199,18 +202,13 @@ fn part(
         Side::Tail => (view.end(), view.end(), 0),
     };
     loop {
-        let (next_from, next_to) = match side {
-            Side::Head if to < view.end() => (from, view.after(to)),
-            Side::Tail => match view.prev(from) {
-                Some(before) => (before, to),
-                None => break,
-            },
-            Side::Head => break,
+        let more = match side {
+            Side::Head => (to < view.end()).then(|| (from, view.after(to))),
+            Side::Tail => view.prev(from).map(|before| (before, to)),
         };
-        if !may(next_to - next_from, count + 1) {
-            break;
+        match more.filter(|(from, to)| may(to - from, count + 1)) {
+            Some(more) => ((from, to), count) = (more, count + 1),
+            None => return (from, to, count),
         }
-        (from, to, count) = (next_from, next_to, count + 1);
     }
-    (from, to, count)
 }

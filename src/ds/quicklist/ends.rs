@@ -72,7 +72,7 @@ impl Quicklist {
             gapped = gapped.widened(side);
         }
         let node = self.node_mut(beside);
-        let Data::Packed(listpack) = &mut node.data else { return false };
+        let Data::Packed(listpack) = &mut node.data else { unreachable!("it is worth a gap") };
         let moved = gapped.fill_from(side, listpack);
         node.len -= moved;
         let emptied = node.len == 0;
@@ -134,15 +134,16 @@ impl Quicklist {
     /// Takes the buffer of a node, whose elements are no longer counted. The caller puts it back.
     fn take_gapped(&mut self, at: At) -> Option<Box<Gapped>> {
         let node = self.node_mut(at);
-        if !matches!(node.data, Data::Gapped(_)) {
-            return None;
-        }
-        let len = std::mem::take(&mut node.len);
-        let data = std::mem::replace(&mut node.data, Data::Plain(Box::default()));
-        self.count(at.chunk, -(len as isize));
-        match data {
-            Data::Gapped(gapped) => Some(gapped),
-            _ => None,
+        match std::mem::replace(&mut node.data, Data::Plain(Box::default())) {
+            Data::Gapped(gapped) => {
+                let len = std::mem::take(&mut node.len);
+                self.count(at.chunk, -(len as isize));
+                Some(gapped)
+            }
+            other => {
+                node.data = other;
+                None
+            }
         }
     }
 
