@@ -164,6 +164,25 @@ def find(client, name, kind):
     return found
 
 
+def stop(pid):
+    """Stops a process. The signal stops none of its threads before one of them has run to take it: on a
+    busy machine the others work on for milliseconds. Who waits in the kernel stops when it comes back."""
+    os.kill(pid, signal.SIGSTOP)
+    until = time.monotonic() + 20
+    while True:
+        states = {state_of(pid, task) for task in os.listdir(f"/proc/{pid}/task")} - {None}
+        if "T" in states and states <= set("TDZX"):
+            return
+        assert time.monotonic() < until, f"the server does not stop: {states}"
+
+
+def state_of(pid, task):
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/stat") as file:
+        # The name before it may hold anything.
+        return file.read().rpartition(")")[2].split()[0]
+    return None
+
+
 def cut(rng, disk, server):
     """Server and disk stand still. Returns until when acknowledgements count, the moment of the
     cut, and the image as it leaves it."""
@@ -174,10 +193,10 @@ def cut(rng, disk, server):
     moment = counted = time.monotonic()
     if rng.random() < 0.3 and disk.shut_down():
         time.sleep(rng.uniform(0.0, 0.02))
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
     else:
         moment = time.monotonic()
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         # What the server had sent is on its way to the clients.
         counted = moment + 60
     forked = crash.children(pid)
