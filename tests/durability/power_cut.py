@@ -164,7 +164,7 @@ def find(client, name, kind):
     return found
 
 
-def stop(pid):
+def halt(pid):
     """Stops a process. The signal stops none of its threads before one of them has run to take it: on a
     busy machine the others work on for milliseconds. Who waits in the kernel stops when it comes back."""
     os.kill(pid, signal.SIGSTOP)
@@ -174,6 +174,7 @@ def stop(pid):
         if "T" in states and states <= set("TDZX"):
             return
         assert time.monotonic() < until, f"the server does not stop: {states}"
+        time.sleep(0.0005)
 
 
 def state_of(pid, task):
@@ -193,10 +194,10 @@ def cut(rng, disk, server):
     moment = counted = time.monotonic()
     if rng.random() < 0.3 and disk.shut_down():
         time.sleep(rng.uniform(0.0, 0.02))
-        stop(pid)
+        halt(pid)
     else:
         moment = time.monotonic()
-        stop(pid)
+        halt(pid)
         # What the server had sent is on its way to the clients.
         counted = moment + 60
     forked = crash.children(pid)
